@@ -1,0 +1,3 @@
+//! `keel-init`: the `/init` of the initrd.
+
+fn main() {}

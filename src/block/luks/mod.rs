@@ -1,0 +1,1 @@
+//! LUKS: headers, keyslots, volume keys. Only LUKS2 for now; never written.

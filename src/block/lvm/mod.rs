@@ -1,0 +1,1 @@
+//! LVM2: labels, metadata, volume groups, read only.

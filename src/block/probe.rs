@@ -1,0 +1,1 @@
+//! Superblock probes: what a block device holds.

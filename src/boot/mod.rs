@@ -1,0 +1,1 @@
+//! The boot menu on the EFI system partition.

@@ -1,0 +1,1 @@
+//! Verbs of `keel` and what they print.

@@ -1,0 +1,1 @@
+//! Consoles: prompt, messages, picker.

@@ -1,0 +1,1 @@
+//! Kernel modules: the table resolved when the image is built, and the loader.

@@ -1,0 +1,1 @@
+//! Building initrd images.

@@ -1,0 +1,19 @@
+//! keel: declarative generations for Debian.
+//!
+//! Dependencies point one way: `cli → {system, boot, initrd} → {root, store, block} → sys`. `init` uses `block`,
+//! `root`, `sys` and the pure parts of `system`. What needs a database, a compressor written in C or an argument
+//! parser stands behind the feature `tools`, which `keel-init` is built without.
+
+pub mod block;
+pub mod init;
+pub mod root;
+pub mod store;
+pub mod sys;
+pub mod system;
+
+#[cfg(feature = "tools")]
+pub mod boot;
+#[cfg(feature = "tools")]
+pub mod cli;
+#[cfg(feature = "tools")]
+pub mod initrd;

@@ -1,0 +1,3 @@
+//! `keel`, and `activate` under its second name.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! One way to assemble a root: for the initrd, `install`, soft reboot and the live switch.

@@ -1,0 +1,3 @@
+//! The immutable store in Nix's format: paths, archives, database, objects.
+
+pub mod path;

@@ -1,0 +1,1 @@
+//! Store paths: hash, name, and how they are computed.

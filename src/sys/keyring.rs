@@ -1,0 +1,1 @@
+//! Kernel keyring: volume keys on their way to dm-crypt.

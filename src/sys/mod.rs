@@ -1,0 +1,10 @@
+//! System calls that no safe crate offers. The only place for `unsafe`: each block states why it is sound.
+#![allow(unsafe_code)]
+
+pub mod dm;
+pub mod keyring;
+pub mod module;
+pub mod mount;
+pub mod random;
+pub mod term;
+pub mod uevent;

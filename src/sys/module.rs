@@ -1,0 +1,1 @@
+//! finit_module.

@@ -1,0 +1,1 @@
+//! The file-descriptor based mount API, and openat2.

@@ -1,0 +1,1 @@
+//! Terminal ioctls: consoles, kernel log level, VT keyboards.

@@ -1,0 +1,1 @@
+//! The merge of accounts: current, declared, declared by the last generation.

@@ -1,0 +1,1 @@
+//! boot.json: bootspec v1 (RFC 125) and keel's extension.

@@ -1,0 +1,1 @@
+//! Generations of a profile, and whether a system is intact.

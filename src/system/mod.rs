@@ -1,0 +1,5 @@
+//! Systems and generations: their formats, and (with the feature `tools`) how they are made.
+
+pub mod accounts;
+pub mod bootspec;
+pub mod generation;
