@@ -2,4 +2,5 @@
 
 pub mod accounts;
 pub mod bootspec;
+pub mod declared;
 pub mod generation;
