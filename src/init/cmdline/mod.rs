@@ -66,6 +66,10 @@ impl fmt::Display for Warning {
 }
 
 /// The kernel command line, typed.
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a switch of the command line, independent of the others"
+)]
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CommandLine {
     /// Every parameter in its order, also those that the other fields hold. For what only one place asks for, see

@@ -20,6 +20,8 @@ fn warned(text: &str) -> (CommandLine, String) {
     (line, warnings[0].to_string())
 }
 
+type Pairs<'a> = &'a [(&'a str, Option<&'a str>)];
+
 #[test]
 fn splits_as_the_kernel_and_systemd_do() {
     let pairs = |text: &str| -> Vec<(String, Option<String>)> {
@@ -34,7 +36,7 @@ fn splits_as_the_kernel_and_systemd_do() {
             .map(|(n, v)| ((*n).to_owned(), v.map(str::to_owned)))
             .collect()
     };
-    let table: [(&str, &[(&str, Option<&str>)]); 16] = [
+    let table: [(&str, Pairs<'_>); 16] = [
         ("", &[]),
         (" \n\t\u{b}", &[]),
         ("quiet ro\n", &[("quiet", None), ("ro", None)]),

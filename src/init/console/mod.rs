@@ -1,1 +1,219 @@
-//! Consoles: prompt, messages, picker.
+//! The consoles of early boot: every one of them shows every message and every prompt, and the first to answer wins.
+//!
+//! Nothing here waits and no thread is made: PID 1's loop polls [`Consoles::poll_fds`] beside its other descriptors and
+//! calls [`Consoles::handle_ready`]. No console is needed: one that vanishes, fails or takes no output never stops
+//! the boot.
+
+mod editor;
+mod failure;
+mod find;
+mod kernel_log;
+mod output;
+mod picker;
+mod prompt;
+#[cfg(test)]
+mod tests;
+mod tty;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use nix::poll::{PollFd, PollFlags};
+use zeroize::Zeroizing;
+
+pub use editor::MAX_LINE;
+pub use failure::{FailureChoice, FailureMenu};
+pub use kernel_log::KernelLog;
+pub use picker::{Choice, Picker, PickerItem};
+pub use prompt::{Echo, Prompt};
+use tty::Tty;
+
+/// A line that somebody entered.
+#[derive(Debug)]
+pub struct Line {
+    /// What was typed, without the end of the line. The only copy outside the kernel; wiped when dropped.
+    pub bytes: Zeroizing<Vec<u8>>,
+    /// Name of the console: `ttyS0`.
+    pub console: String,
+}
+
+/// All consoles.
+#[derive(Debug)]
+pub struct Consoles {
+    dev_dir: PathBuf,
+    sysfs: PathBuf,
+    asked: Vec<String>,
+    ttys: Vec<Tty>,
+    prompt: Option<Prompt>,
+    kernel_log: KernelLog,
+    key: bool,
+}
+
+impl Consoles {
+    /// Opens every console: those that `/sys/class/tty/console/active` lists and those that the command line asks for
+    /// (names without options, [`CommandLine::consoles`](super::cmdline::CommandLine::consoles)); `/dev/console` when
+    /// there is no other. What can't be opened is left out: it may appear later, see [`Consoles::rescan`].
+    ///
+    /// `kernel_log` is silenced while a prompt is shown.
+    pub fn open(dev_dir: &Path, sysfs_root: &Path, asked: &[String], kernel_log: KernelLog) -> Self {
+        let mut consoles = Self {
+            dev_dir: dev_dir.to_owned(),
+            sysfs: sysfs_root.to_owned(),
+            asked: asked.to_owned(),
+            ttys: Vec::new(),
+            prompt: None,
+            kernel_log,
+            key: false,
+        };
+        consoles.rescan();
+        consoles
+    }
+
+    /// Opens consoles that have appeared since, and shows the prompt on them. To be called when a `tty` device appears
+    /// (a serial line over USB) or a console has vanished.
+    pub fn rescan(&mut self) {
+        let read = |path: &str| fs::read_to_string(self.sysfs.join(path)).unwrap_or_default();
+        let active = read("class/tty/console/active");
+        let mut names = find::console_names(&active, &self.asked, &read("class/tty/tty0/active"));
+        names.retain(|name| !self.ttys.iter().any(|tty| tty.name == *name));
+        for name in names {
+            self.add(&name);
+        }
+        if self.ttys.is_empty() {
+            self.add("console");
+        }
+    }
+
+    fn add(&mut self, name: &str) {
+        let Ok(mut tty) = Tty::open(&self.dev_dir.join(name), name) else {
+            return;
+        };
+        if self.ttys.iter().any(|known| known.device() == tty.device()) {
+            return;
+        }
+        if let Some(prompt) = &self.prompt {
+            tty.start_prompt(prompt);
+        }
+        self.ttys.push(tty);
+    }
+
+    /// Names of the consoles in use.
+    pub fn names(&self) -> Vec<&str> {
+        self.ttys.iter().map(|tty| tty.name.as_str()).collect()
+    }
+
+    /// Asks on every console. A prompt still shown is replaced, with what was typed on it.
+    pub fn set_prompt(&mut self, prompt: Prompt) {
+        self.clear_prompt();
+        // Before the prompt is drawn: the kernel's next line would land in it.
+        self.kernel_log.silence();
+        for tty in &mut self.ttys {
+            tty.start_prompt(&prompt);
+        }
+        self.prompt = Some(prompt);
+        self.forget_failed();
+    }
+
+    /// Takes the prompt away unanswered: the answer came from elsewhere.
+    pub fn clear_prompt(&mut self) {
+        self.finish(None);
+    }
+
+    /// Whether a prompt is shown.
+    pub fn has_prompt(&self) -> bool {
+        self.prompt.is_some()
+    }
+
+    /// Shows a message of one or several lines on every console, above the prompt if one is shown. Control characters
+    /// are replaced: names that come from a disk can't steer the terminal.
+    pub fn print(&mut self, message: &str) {
+        let lines = plain_text(message.trim_end_matches('\n')) + "\n";
+        for tty in &mut self.ttys {
+            tty.message(&lines, self.prompt.as_ref());
+        }
+        self.forget_failed();
+    }
+
+    /// What to poll for; the order means nothing.
+    pub fn poll_fds(&self) -> Vec<PollFd<'_>> {
+        let events = |tty: &Tty| {
+            if tty.is_waiting() {
+                PollFlags::POLLIN | PollFlags::POLLOUT
+            } else {
+                PollFlags::POLLIN
+            }
+        };
+        self.ttys
+            .iter()
+            .map(|tty| PollFd::new(tty.as_fd(), events(tty)))
+            .collect()
+    }
+
+    /// Reads what was typed and writes what waits, on every console, without blocking. Returns the line with which the
+    /// prompt was answered; the prompt is gone then, on every console.
+    pub fn handle_ready(&mut self) -> Option<Line> {
+        let mut line = None;
+        for tty in &mut self.ttys {
+            tty.flush(self.prompt.as_ref());
+            let input = tty.read(self.prompt.as_ref());
+            self.key |= input.key;
+            if let Some(bytes) = input.line {
+                line = Some(Line {
+                    bytes,
+                    console: tty.name.clone(),
+                });
+                break;
+            }
+        }
+        if let Some(line) = &line {
+            self.finish(Some(&line.console));
+        }
+        self.forget_failed();
+        line
+    }
+
+    /// Whether a key was pressed while no prompt was shown, since this was last asked.
+    pub fn take_pending_key(&mut self) -> bool {
+        std::mem::take(&mut self.key)
+    }
+
+    /// Gives the terminals back as they were found, with what was typed wiped from the kernel's buffers. Dropping does
+    /// the same.
+    pub fn close(self) {
+        drop(self);
+    }
+
+    fn finish(&mut self, answered_on: Option<&str>) {
+        let Some(prompt) = self.prompt.take() else { return };
+        for tty in &mut self.ttys {
+            match answered_on {
+                Some(name) if name == tty.name => tty.finish_prompt(&prompt, None),
+                Some(name) => tty.finish_prompt(&prompt, Some(&format!("(answered on {name})"))),
+                None => tty.finish_prompt(&prompt, Some("")),
+            }
+        }
+        self.kernel_log.restore();
+    }
+
+    fn forget_failed(&mut self) {
+        self.ttys.retain(|tty| !tty.has_failed());
+    }
+}
+
+impl Drop for Consoles {
+    fn drop(&mut self) {
+        self.clear_prompt();
+    }
+}
+
+/// The text with control characters replaced, but for the ends of lines.
+fn plain_text(text: &str) -> String {
+    text.chars()
+        .map(|c| match c {
+            '\n' => '\n',
+            '\t' => ' ',
+            c if c.is_control() => '?',
+            c => c,
+        })
+        .collect()
+}
