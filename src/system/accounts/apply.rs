@@ -288,3 +288,246 @@ fn backup_name(file: FileName) -> String {
 fn new_name(name: &str) -> String {
     format!("{name}.keel-new")
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        unused_results
+    )]
+
+    use super::super::tests::debian;
+    use super::*;
+    use crate::system::declared::{Group, User};
+    use std::collections::BTreeMap;
+    use std::fs;
+    use std::os::unix::fs::{MetadataExt, symlink};
+    use std::process::Command;
+    use tempfile::TempDir;
+
+    /// Files are given to root and `shadow`, which only root can do.
+    fn etc(files: &Files) -> Option<(TempDir, Etc)> {
+        if !nix::unistd::geteuid().is_root() {
+            return None;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        for file in FileName::ALL {
+            fs::write(dir.path().join(file.as_str()), files.get(file)).unwrap();
+        }
+        let etc = Etc::open(dir.path()).unwrap();
+        Some((dir, etc))
+    }
+
+    fn ann() -> Declared {
+        let user = |name: &str, uid, gid| User {
+            name: name.into(),
+            uid,
+            gid,
+            gecos: String::new(),
+            home: "/".into(),
+            shell: "/bin/sh".into(),
+        };
+        let group = |name: &str, gid, members: &[&str]| Group {
+            name: name.into(),
+            gid,
+            members: members.iter().map(|member| (*member).into()).collect(),
+        };
+        Declared {
+            users: vec![user("web", 990, 990), user("ann", 1001, 1001)],
+            groups: vec![
+                group("sudo", 27, &["ann"]),
+                group("web", 990, &[]),
+                group("ann", 1001, &[]),
+            ],
+        }
+    }
+
+    /// Name, inode, mode, owner, group and text of everything in the directory.
+    fn listing(dir: &TempDir) -> BTreeMap<String, (u64, u32, u32, u32, Vec<u8>)> {
+        let entry = |entry: fs::DirEntry| {
+            let meta = entry.metadata().unwrap();
+            let text = fs::read(entry.path()).unwrap();
+            let what = (meta.ino(), meta.mode() & 0o7777, meta.uid(), meta.gid(), text);
+            (entry.file_name().into_string().unwrap(), what)
+        };
+        fs::read_dir(dir.path())
+            .unwrap()
+            .map(|e| entry(e.unwrap()))
+            .collect()
+    }
+
+    #[test]
+    fn writes_what_changed_with_backups_and_then_nothing() {
+        let Some((dir, etc)) = etc(&debian()) else { return };
+        let before = listing(&dir);
+        let applied = etc.apply(&ann(), None, Duration::ZERO).unwrap();
+        assert_eq!(applied.written, FileName::ALL);
+        assert_eq!(etc.read().unwrap(), applied.plan.files);
+        let after = listing(&dir);
+        let names: Vec<&str> = after.keys().map(String::as_str).collect();
+        let expected = [
+            ".pwd.lock",
+            "group",
+            "group-",
+            "gshadow",
+            "gshadow-",
+            "passwd",
+            "passwd-",
+            "shadow",
+            "shadow-",
+            "subgid",
+            "subgid-",
+            "subuid",
+            "subuid-",
+        ];
+        assert_eq!(names, expected);
+        for (name, (_, mode, uid, gid, text)) in &after {
+            let access = match name.trim_end_matches('-') {
+                ".pwd.lock" => (0o600, 0, 0),
+                "shadow" | "gshadow" => (0o640, 0, 42),
+                _ => (0o644, 0, 0),
+            };
+            assert_eq!((*mode, *uid, *gid), access, "{name}");
+            if let Some(original) = name.strip_suffix('-') {
+                assert_eq!(*text, before[original].4, "{name}");
+            }
+        }
+        let applied = etc.apply(&ann(), Some(&ann()), Duration::ZERO).unwrap();
+        assert_eq!(applied.written, []);
+        assert_eq!(listing(&dir), after);
+    }
+
+    #[test]
+    fn files_that_do_not_exist_are_made() {
+        let Some((dir, etc)) = etc(&Files::default()) else {
+            return;
+        };
+        for file in FileName::ALL {
+            fs::remove_file(dir.path().join(file.as_str())).unwrap();
+        }
+        // Left by a power cut.
+        fs::write(dir.path().join("passwd.keel-new"), "half").unwrap();
+        etc.apply(&ann(), None, Duration::ZERO).unwrap();
+        let names: Vec<String> = listing(&dir).into_keys().collect();
+        assert_eq!(
+            names,
+            [
+                ".pwd.lock",
+                "group",
+                "gshadow",
+                "passwd",
+                "shadow",
+                "subgid",
+                "subuid"
+            ]
+        );
+    }
+
+    #[test]
+    fn waits_for_no_lock_longer_than_told() {
+        let Some((dir, etc)) = etc(&debian()) else { return };
+        let lock = etc.lock(Duration::ZERO).unwrap();
+        let error = etc.apply(&ann(), None, Duration::ZERO).unwrap_err();
+        assert!(matches!(error, EtcError::Locked { .. }), "{error}");
+        assert_eq!(etc.read().unwrap(), debian());
+        drop(lock);
+        etc.apply(&ann(), None, Duration::ZERO).unwrap();
+        assert_ne!(etc.read().unwrap(), debian());
+        drop(dir);
+    }
+
+    #[test]
+    fn links_and_directories_are_refused_by_name() {
+        let Some((dir, etc)) = etc(&debian()) else { return };
+        let shadow = dir.path().join("shadow");
+        fs::remove_file(&shadow).unwrap();
+        symlink("/etc/shadow", &shadow).unwrap();
+        let error = etc.apply(&ann(), None, Duration::ZERO).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            format!("{}: can't read the accounts", shadow.display())
+        );
+        fs::remove_file(&shadow).unwrap();
+        fs::create_dir(&shadow).unwrap();
+        let error = etc.apply(&ann(), None, Duration::ZERO).unwrap_err();
+        assert_eq!(
+            std::error::Error::source(&error).unwrap().to_string(),
+            "it is not a file"
+        );
+        assert_eq!(fs::read(dir.path().join("passwd")).unwrap(), debian().passwd);
+    }
+
+    /// `program` with arguments; `None` where it isn't installed.
+    fn run(program: &str, arguments: &[&str]) -> Option<String> {
+        let output = Command::new(program).args(arguments).output().ok()?;
+        let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+        assert!(output.status.success(), "{program} {arguments:?}: {text}");
+        Some(text)
+    }
+
+    /// Debian's own tools make the files, and judge the merged ones.
+    #[test]
+    fn debians_tools_find_no_fault() {
+        if !nix::unistd::geteuid().is_root() {
+            return;
+        }
+        let master = |name: &str| fs::read_to_string(format!("/usr/share/base-passwd/{name}.master"));
+        let (Ok(passwd), Ok(group)) = (master("passwd"), master("group")) else {
+            return;
+        };
+        let root = tempfile::tempdir().unwrap();
+        let made = root.path().join("etc");
+        fs::create_dir(&made).unwrap();
+        fs::write(made.join("passwd"), passwd).unwrap();
+        fs::write(made.join("group"), group).unwrap();
+        for name in ["gshadow", "subuid", "subgid"] {
+            fs::write(made.join(name), "").unwrap();
+        }
+        let prefix = root.path().to_str().unwrap();
+        let tools: [(&str, &[&str]); 5] = [
+            ("pwconv", &["--root", prefix]),
+            ("grpconv", &["--root", prefix]),
+            ("groupadd", &["--prefix", prefix, "--system", "docker"]),
+            (
+                "useradd",
+                &[
+                    "--prefix",
+                    prefix,
+                    "--no-create-home",
+                    "--groups",
+                    "sudo,docker",
+                    "kirans",
+                ],
+            ),
+            (
+                "usermod",
+                &["--prefix", prefix, "--password", "$y$j9T$x", "kirans"],
+            ),
+        ];
+        for (tool, arguments) in tools {
+            if run(tool, arguments).is_none() {
+                return;
+            }
+        }
+        let etc = Etc::open(&made).unwrap();
+        // Within the root: outside of it grpck would look for members among the users of this machine.
+        let check = || {
+            run("pwck", &["--quiet", "--read-only", "--root", prefix]);
+            run("grpck", &["--read-only", "--root", prefix]);
+        };
+        check();
+        let before = etc.read().unwrap();
+        etc.apply(&ann(), None, Duration::ZERO).unwrap();
+        check();
+        let merged = etc.read().unwrap();
+        assert!(merged.shadow.windows(8).any(|w| w == b"$y$j9T$x"));
+        etc.apply(&Declared::default(), Some(&ann()), Duration::ZERO)
+            .unwrap();
+        check();
+        let after = String::from_utf8(etc.read().unwrap().passwd).unwrap();
+        assert!(!after.contains("web:") && after.contains("ann:"));
+        assert!(after.starts_with(std::str::from_utf8(&before.passwd).unwrap()));
+    }
+}

@@ -69,17 +69,16 @@ pub(super) fn remove_groups(state: &mut State, declared: &Declared, previous: &D
         if declared.groups.iter().any(|now| now.name == group.name) || state.group.find(name).is_none() {
             continue;
         }
-        match reason_to_keep_group(state, group) {
-            Some(reason) => state.step(What::KeepUndeclared(Kind::Group, group.name.clone()), reason),
-            None => {
-                state.group.remove(name);
-                state.gshadow.remove(name);
-                state.step(
-                    What::Remove(Kind::Group, group.name.clone()),
-                    "no longer declared, and unused",
-                );
-            }
+        if let Some(reason) = reason_to_keep_group(state, group) {
+            state.step(What::KeepUndeclared(Kind::Group, group.name.clone()), reason);
+            continue;
         }
+        state.group.remove(name);
+        state.gshadow.remove(name);
+        state.step(
+            What::Remove(Kind::Group, group.name.clone()),
+            "no longer declared, and unused",
+        );
     }
 }
 
