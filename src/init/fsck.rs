@@ -39,7 +39,7 @@ pub enum Outcome {
 }
 
 /// How to check.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Check {
     /// `fsck.mode=`
     pub mode: FsckMode,
