@@ -3,8 +3,8 @@
 
 pub mod dm;
 pub mod keyring;
+pub mod memory;
 pub mod module;
 pub mod mount;
-pub mod random;
 pub mod term;
 pub mod uevent;
