@@ -18,7 +18,9 @@ fn main() -> ExitCode {
 /// PID 1 must not end: the kernel would panic and the reason scroll away. It stays on the screen until somebody presses
 /// Enter.
 fn wait_then_reboot() {
-    eprint!("This machine can't be started with this initrd. Enter reboots it; choose another boot entry then. ");
+    eprint!(
+        "This machine can't be started with this initrd. Enter reboots it; choose another boot entry then. "
+    );
     let _ = std::io::stderr().flush();
     let _ = std::io::stdin().read(&mut [0]);
     keel::init::reboot();
