@@ -13,7 +13,7 @@ mod validate;
 /// More values than any tool writes; bounds the memory that hostile metadata can take (its text is at most 4 MiB).
 const MAX_VALUES: usize = 65_536;
 /// Depth of nesting that cryptsetup's parser accepts.
-const MAX_DEPTH: usize = 31;
+const MAX_DEPTH: usize = 32;
 
 /// What is wrong with the metadata.
 #[derive(Debug, Error, PartialEq, Eq)]
