@@ -265,7 +265,7 @@ mod tests {
         assert_eq!(joined(b"one\0", &[b""]).unwrap(), b"one");
         assert_eq!(joined(b"", &[]).unwrap(), b"");
         assert!(joined(b"", &[b"o\0ne"]).is_err());
-        assert!(joined(b"", &[&[b'x'; 40000]]).is_err());
+        assert!(joined(b"", &[&vec![b'x'; 40000]]).is_err());
     }
 
     #[test]
