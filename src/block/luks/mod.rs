@@ -20,10 +20,9 @@ mod unlock;
 mod xts;
 
 pub use copy::{CopyError, Which};
-pub use hash::Hash;
 pub use header::{Header, HeaderError, KeyslotSummary, TokenSummary, Warning};
 pub use json::JsonError;
-pub use kdf::{ArgonVariant, Kdf, KdfError};
+pub use kdf::{ArgonVariant, Kdf};
 pub use key::VolumeKey;
 pub use keyslot::SkipReason;
 pub use options::CryptOptions;
