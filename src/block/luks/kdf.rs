@@ -83,7 +83,7 @@ pub(super) enum KdfError {
 }
 
 impl Kdf {
-    /// Memory in KiB that [`Kdf::derive`] takes.
+    /// Memory in KiB that deriving a key takes.
     pub fn memory_kib(&self) -> u64 {
         match self {
             Self::Argon2 { memory_kib, .. } => u64::from(*memory_kib),
