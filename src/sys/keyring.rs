@@ -4,7 +4,7 @@ use std::ffi::{CStr, CString, c_long};
 use std::io;
 use std::marker::PhantomData;
 
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 /// Kernel identifiers of keys and of the special keyrings (linux/keyctl.h).
 type KeySerial = i32;
@@ -65,7 +65,11 @@ impl Drop for KeyGuard {
 /// # Errors
 /// Those of `add_key(2)`; `EINVAL` when a passphrase holds a NUL or all of them are longer than a key may be.
 pub fn cache_passphrases(passphrases: &[&[u8]]) -> io::Result<()> {
-    let cached = match find_user_key(CACHE_NAME) {
+    cache_under(CACHE_NAME, passphrases)
+}
+
+fn cache_under(name: &CStr, passphrases: &[&[u8]]) -> io::Result<()> {
+    let cached = match find_user_key(name) {
         Ok(serial) => read_key(serial)?,
         Err(error) if is_missing(&error) => Zeroizing::new(Vec::new()),
         Err(error) => return Err(error),
@@ -74,7 +78,7 @@ pub fn cache_passphrases(passphrases: &[&[u8]]) -> io::Result<()> {
     if joined.is_empty() || *joined == *cached {
         return Ok(());
     }
-    let serial = add_key(c"user", CACHE_NAME, &joined, USER_KEYRING)?;
+    let serial = add_key(c"user", name, &joined, USER_KEYRING)?;
     keyctl(SET_TIMEOUT, c_long::from(serial), CACHE_SECONDS).map(drop)
 }
 
@@ -163,9 +167,9 @@ fn read_key(key: KeySerial) -> io::Result<Zeroizing<Vec<u8>>> {
         )
     };
     let len = usize::try_from(rc).map_err(|_| io::Error::last_os_error())?;
-    // The rest is zeroes; a length beyond the buffer would mean that nothing was copied.
+    // When the key is longer than the buffer, only its length is told. A key of this type never is.
     if len > buf.len() {
-        buf.zeroize();
+        return Err(io::Error::from_raw_os_error(libc::EMSGSIZE));
     }
     buf.truncate(len);
     Ok(buf)
@@ -261,16 +265,18 @@ mod tests {
         assert_eq!(joined(b"one\0", &[b""]).unwrap(), b"one");
         assert_eq!(joined(b"", &[]).unwrap(), b"");
         assert!(joined(b"", &[b"o\0ne"]).is_err());
-        assert!(joined(b"", &[&[b'x'; 40000]]).is_err());
+        assert!(joined(b"", &[&vec![b'x'; 40000]]).is_err());
     }
 
     #[test]
-    fn passphrases_are_found_where_systemd_looks() {
-        if let Err(error) = cache_passphrases(&[b"correct horse"]) {
+    fn passphrases_are_found_in_the_user_keyring() {
+        // Not the real name: the machine that runs this may have something cached.
+        let name = CString::new(format!("keel-test-{}", std::process::id())).unwrap();
+        if let Err(error) = cache_under(&name, &[b"correct horse"]) {
             return assert!(forbidden(&error), "{error}");
         }
-        cache_passphrases(&[b"battery staple", b"correct horse"]).unwrap();
-        let serial = find_user_key(CACHE_NAME).unwrap();
+        cache_under(&name, &[b"battery staple", b"correct horse"]).unwrap();
+        let serial = find_user_key(&name).unwrap();
         assert_eq!(*read_key(serial).unwrap(), b"correct horse\0battery staple");
         let _ = keyctl(UNLINK, c_long::from(serial), c_long::from(USER_KEYRING)).unwrap();
     }

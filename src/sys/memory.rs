@@ -71,15 +71,20 @@ impl AsMut<[argon2::Block]> for ArgonBlocks {
     }
 }
 
+impl ArgonBlocks {
+    fn wipe(&mut self) {
+        // SAFETY: the mapping is ours, writable and `bytes` long, and no slice of it is alive. `explicit_bzero` is
+        // never optimised away.
+        unsafe { libc::explicit_bzero(self.start.as_ptr(), self.bytes.get()) }
+    }
+}
+
 impl Drop for ArgonBlocks {
     fn drop(&mut self) {
-        // SAFETY: the mapping is ours, writable and `bytes` long; no slice of it is alive, and nothing uses it after
-        // it is unmapped. `explicit_bzero` is never optimised away.
-        unsafe {
-            libc::explicit_bzero(self.start.as_ptr(), self.bytes.get());
-            // Fails only for arguments that can't occur here; the pages are wiped in any case.
-            let _ = munmap(self.start, self.bytes.get());
-        }
+        self.wipe();
+        // SAFETY: the mapping is ours and nothing uses it afterwards. It fails only for arguments that can't occur
+        // here; the pages are wiped in any case.
+        let _ = unsafe { munmap(self.start, self.bytes.get()) };
     }
 }
 
@@ -100,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn blocks_start_zeroed_and_can_be_written() {
+    fn blocks_start_zeroed_and_are_wiped() {
         let mut memory = ArgonBlocks::new(3).unwrap();
         let blocks = memory.as_mut();
         assert_eq!(blocks.len(), 3);
@@ -108,6 +113,13 @@ mod tests {
             assert!(block.as_ref().iter().all(|&word| word == 0));
             block.as_mut().fill(u64::MAX);
         }
+        memory.wipe();
+        assert!(
+            memory
+                .as_mut()
+                .iter()
+                .all(|block| block.as_ref().iter().all(|&word| word == 0))
+        );
     }
 
     #[test]

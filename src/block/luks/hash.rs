@@ -6,16 +6,11 @@ use sha2::{Sha224, Sha256, Sha384, Sha512};
 
 /// A hash function by its name in the header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Hash {
-    /// SHA-1.
+pub(super) enum Hash {
     Sha1,
-    /// SHA-224.
     Sha224,
-    /// SHA-256.
     Sha256,
-    /// SHA-384.
     Sha384,
-    /// SHA-512.
     Sha512,
 }
 
@@ -48,7 +43,7 @@ macro_rules! with_digest {
 
 impl Hash {
     /// `None` for a name that keel doesn't know (`whirlpool`, `ripemd160`, `sha3-512`, `blake2b-512`).
-    pub fn from_name(name: &str) -> Option<Self> {
+    pub(super) fn from_name(name: &str) -> Option<Self> {
         match name.to_ascii_lowercase().as_str() {
             "sha1" => Some(Self::Sha1),
             "sha224" => Some(Self::Sha224),

@@ -263,6 +263,16 @@ fn choose(dev: &dyn ReadAt) -> Result<(HeaderCopy, Vec<Warning>), HeaderError> {
                 ..
             }),
         ) => Err(HeaderError::NotLuks),
+        (
+            Err(BadCopy {
+                why: CopyError::Read(error),
+                ..
+            }),
+            Err(BadCopy {
+                why: CopyError::Read(_),
+                ..
+            }),
+        ) => Err(HeaderError::Read(error)),
         (Err(primary), Err(secondary)) => Err(HeaderError::Damaged {
             primary: primary.why,
             secondary: secondary.why,

@@ -1,7 +1,6 @@
 //! Key derivation: a keyslot's key out of a passphrase (LUKS2 on-disk format 1.1, section 3.2.1).
 
 use argon2::{Algorithm, Argon2, Params, Version};
-use thiserror::Error;
 use zeroize::Zeroizing;
 
 use super::hash::Hash;
@@ -72,30 +71,19 @@ impl std::fmt::Display for Kdf {
 }
 
 /// Why a key could not be derived. None of these says anything about the passphrase.
-#[derive(Debug, Error, PartialEq, Eq)]
-pub enum KdfError {
-    /// Not enough memory.
-    #[error("key derivation needs {needed_kib} KiB of memory, {}", available(*.available_kib))]
+#[derive(Debug)]
+pub(super) enum KdfError {
+    /// Not enough memory; `None` when the kernel refused although nothing is known to be short.
     OutOfMemory {
-        /// What the keyslot asks for.
         needed_kib: u64,
-        /// What there is; `None` when the kernel refused although nothing is known to be short.
         available_kib: Option<u64>,
     },
     /// A function or hash that keel doesn't have, or costs outside what the function takes.
-    #[error("key derivation by {0} is not supported")]
     Unsupported(String),
 }
 
-fn available(kib: Option<u64>) -> String {
-    kib.map_or_else(
-        || "which the kernel refused".to_owned(),
-        |kib| format!("{kib} KiB are available"),
-    )
-}
-
 impl Kdf {
-    /// Memory in KiB that [`Kdf::derive`] takes.
+    /// Memory in KiB that deriving a key takes.
     pub fn memory_kib(&self) -> u64 {
         match self {
             Self::Argon2 { memory_kib, .. } => u64::from(*memory_kib),

@@ -26,7 +26,11 @@ const DISTINCT_MIN: usize = 128;
 #[derive(Debug, Error)]
 pub enum SkipReason {
     /// It asks for more memory than the machine has.
-    #[error("key derivation needs {needed_kib} KiB of memory{}; add memory, or add a keyslot with a smaller \"--pbkdf-memory\"", .available_kib.map_or_else(|| ", which the kernel refused".to_owned(), |kib| format!(", {kib} KiB are available")))]
+    #[error(
+        "key derivation needs {needed_kib} KiB of memory, {}; add memory, or from another system a keyslot with a smaller \
+         \"--pbkdf-memory\"",
+        available(*.available_kib)
+    )]
     OutOfMemory {
         /// KiB that it asks for.
         needed_kib: u64,
@@ -42,6 +46,13 @@ pub enum SkipReason {
     /// The device gave an error.
     #[error("its area can't be read: {0}")]
     Read(#[source] io::Error),
+}
+
+fn available(kib: Option<u64>) -> String {
+    kib.map_or_else(
+        || "which the kernel refused".to_owned(),
+        |kib| format!("{kib} KiB are available"),
+    )
 }
 
 impl From<KdfError> for SkipReason {

@@ -1,7 +1,8 @@
 //! LUKS2 in process: reads headers, opens keyslots, writes dm-crypt tables. Nothing is ever written to a device.
 //!
 //! Follows the "LUKS2 On-Disk Format Specification", version 1.1, and judges headers as cryptsetup does. What
-//! isn't supported is refused by name. LUKS1 has its place as [`HeaderError::Luks1`].
+//! isn't supported is refused by name. [`Header`] shows nothing of the format's version, so that LUKS1, refused today as
+//! [`HeaderError::Luks1`], can be read by the same callers.
 
 mod af;
 mod copy;
@@ -19,10 +20,9 @@ mod unlock;
 mod xts;
 
 pub use copy::{CopyError, Which};
-pub use hash::Hash;
 pub use header::{Header, HeaderError, KeyslotSummary, TokenSummary, Warning};
 pub use json::JsonError;
-pub use kdf::{ArgonVariant, Kdf, KdfError};
+pub use kdf::{ArgonVariant, Kdf};
 pub use key::VolumeKey;
 pub use keyslot::SkipReason;
 pub use options::CryptOptions;

@@ -54,7 +54,7 @@ pub enum UnlockError {
         skipped: Vec<SkippedKeyslot>,
     },
     /// No keyslot could be tried: nothing is known about the passphrase, and asking again does not help.
-    #[error("no keyslot can be used{}", list(.skipped))]
+    #[error("no keyslot can be used{}", list_or_none(.skipped))]
     NoUsableKeyslot {
         /// All of them, with the reasons. Empty when the header has no keyslot for its data.
         skipped: Vec<SkippedKeyslot>,
@@ -73,6 +73,13 @@ impl UnlockError {
             Self::NoKeyslotOpened { skipped, .. } | Self::NoUsableKeyslot { skipped } => skipped,
         }
     }
+}
+
+fn list_or_none(skipped: &[SkippedKeyslot]) -> String {
+    if skipped.is_empty() {
+        return "; the header has none for its data, only a backup of the header can help".to_owned();
+    }
+    list(skipped)
 }
 
 fn list(skipped: &[SkippedKeyslot]) -> String {

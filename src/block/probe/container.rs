@@ -129,10 +129,10 @@ fn mdraid0(block: &[u8]) -> Option<Superblock> {
     if u32::from_be_bytes(number(0)?) != MD_MAGIC || u32::from_be_bytes(number(4)?) != 0 {
         return None;
     }
-    // The four words of the identifier are printed as the bytes lie on the disk.
+    // The four words of the identifier are printed as numbers, whatever the order of their bytes.
     let mut raw = [0; 16];
     for (word, offset) in raw.chunks_exact_mut(4).zip([20, 52, 56, 60]) {
-        word.copy_from_slice(&array::<4>(block, offset)?);
+        word.copy_from_slice(&number(offset)?);
     }
     Some(Superblock {
         kind: Kind::MdRaidMember,

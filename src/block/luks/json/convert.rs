@@ -130,7 +130,13 @@ fn number<T: std::str::FromStr>(object: &str, field: &str, text: &str) -> Result
 }
 
 fn numbers(object: &str, field: &str, texts: &[String]) -> Result<Vec<u32>, JsonError> {
-    texts.iter().map(|text| number(object, field, text)).collect()
+    let canonical = |text: &String| match number::<u32>(object, field, text) {
+        Ok(id) if id.to_string() != *text => {
+            Err(invalid(object, format!("{field} {text:?} is no plain number")))
+        }
+        other => other,
+    };
+    texts.iter().map(canonical).collect()
 }
 
 fn nonempty(object: &str, field: &str, text: String) -> Result<String, JsonError> {

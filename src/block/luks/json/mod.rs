@@ -1,6 +1,7 @@
 //! The LUKS2 JSON metadata (LUKS2 on-disk format 1.1, section 3): text to [`Metadata`].
 //!
-//! What cryptsetup's own checks refuse is refused, so that no header opens here which doesn't open there.
+//! What cryptsetup's own checks of a header refuse is refused here, and the other way round but for text that no tool
+//! writes (not UTF-8, JSON with extensions).
 
 use serde_json::Value;
 use thiserror::Error;
@@ -13,7 +14,7 @@ mod validate;
 /// More values than any tool writes; bounds the memory that hostile metadata can take (its text is at most 4 MiB).
 const MAX_VALUES: usize = 65_536;
 /// Depth of nesting that cryptsetup's parser accepts.
-const MAX_DEPTH: usize = 31;
+const MAX_DEPTH: usize = 32;
 
 /// What is wrong with the metadata.
 #[derive(Debug, Error, PartialEq, Eq)]

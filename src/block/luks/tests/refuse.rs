@@ -18,7 +18,7 @@ fn patched(change: impl FnOnce(&mut Value)) -> Vec<u8> {
 
 #[test]
 fn luks1_is_named() {
-    let image = Image::holding(&[0; 4 << 20]);
+    let image = Image::holding(&vec![0; 4 << 20]);
     image.cryptsetup(&[
         "luksFormat",
         "--type=luks1",
