@@ -9,7 +9,6 @@ use super::boot::Boot;
 use super::cmdline::DeviceSpec;
 use super::console::{Echo, Line, Prompt};
 use super::devices::BlockDevice;
-use super::trouble::Trouble;
 use super::unlock::Progress;
 
 /// How long nothing may happen, with nobody asked for anything, before the reason is shown. Waiting goes on after it.
@@ -81,7 +80,7 @@ impl Boot {
                 self.report.reach("prompt");
                 self.consoles.set_prompt(Prompt { text: text.clone(), echo: Echo::Stars });
             }
-            Asking::Trouble => self.consoles.set_prompt(Trouble::prompt()),
+            Asking::Trouble => self.consoles.set_prompt(Boot::absence_prompt()),
         }
     }
 

@@ -24,6 +24,7 @@ mod uevent;
 mod unlock;
 mod volumes;
 
+pub use power::reboot;
 pub use report::Report;
 pub use sequence::run;
 

@@ -8,7 +8,7 @@ use nix::unistd::sync;
 use super::sequence::unmount_root;
 
 /// Restarts the machine, with everything written and unmounted.
-pub(super) fn reboot() -> ! {
+pub fn reboot() -> ! {
     end(RebootMode::RB_AUTOBOOT)
 }
 

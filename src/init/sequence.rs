@@ -41,7 +41,7 @@ pub fn run() -> Result<Infallible, InitError> {
     let level = if cmdline.debug { LevelFilter::Debug } else { LevelFilter::Info };
     // Without a kernel log there is still the console.
     let _ = log::to_kernel_log(Path::new("/dev/kmsg"), level);
-    if let Err(error) = memory::lock() {
+    if let Err(error) = memory::lock_memory() {
         report.warn(format!("memory can't be locked, secrets could reach a swap device: {error}"));
     }
     let mut boot = Boot::start(cmdline, report)?;
@@ -95,7 +95,7 @@ impl Boot {
         let Some(spec) = self.cmdline.resume.clone() else { return Ok(()) };
         // Mounting the root under a hibernated system would destroy it, so its device is waited for like the root's.
         let device = self.find_device(&spec)?;
-        if device.superblock.as_ref().is_some_and(|found| found.kind == Kind::SuspendedSwap) {
+        if device.superblock.as_ref().is_some_and(|found| found.kind == Kind::SwapSuspend) {
             self.say(&format!("Resuming from {}.", device.display_name()));
             let number = format!("{}\n", device.number);
             if let Err(error) = fs::write("/sys/power/resume", number) {
@@ -108,7 +108,7 @@ impl Boot {
 
     fn check_and_mount(&mut self, root: &BlockDevice) -> Result<(), Stop> {
         let device = root.display_name();
-        let probed = root.superblock.as_ref().map(|found| found.kind.to_string());
+        let probed = root.superblock.as_ref().filter(|found| found.kind.is_file_system()).map(|found| found.kind.name().to_owned());
         let kind = self.cmdline.root_kind.clone().or(probed).ok_or_else(|| Trouble::Mount {
             device: device.clone(),
             kind: "a file system".to_owned(),
@@ -176,7 +176,8 @@ impl Boot {
         if proven.is_empty() {
             return;
         }
-        if let Err(error) = keyring::cache_passphrases(&proven) {
+        let passphrases: Vec<&[u8]> = proven.iter().map(|passphrase| passphrase.as_slice()).collect();
+        if let Err(error) = keyring::cache_passphrases(&passphrases) {
             info!("passphrases can't be left for systemd-cryptsetup: {error}");
         }
     }

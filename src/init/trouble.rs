@@ -7,7 +7,6 @@ use super::cmdline::{DeviceSpec, FsckRepair};
 use super::console::{Echo, Line, Prompt};
 use super::handoff::HandOffError;
 use super::{InitError, power};
-use crate::block::lvm::Refusal;
 use crate::root::AssembleError;
 
 /// How long a machine that is to recover by itself (`panic=`, as entries on trial carry) waits for somebody.

@@ -25,12 +25,30 @@ pub(super) struct Volume {
     pub header: Header,
 }
 
+/// Why a volume stays locked.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum AttemptError {
+    /// Its device.
+    #[error("it can't be read: {0}")]
+    Read(io::Error),
+    /// Its keyslots.
+    #[error(transparent)]
+    Unlock(UnlockError),
+}
+
+impl AttemptError {
+    /// Whether it's simply the wrong passphrase: nothing more has to be said about this volume.
+    pub(super) fn is_wrong_passphrase(&self) -> bool {
+        matches!(self, AttemptError::Unlock(error) if error.is_wrong_passphrase() && error.skipped().is_empty())
+    }
+}
+
 /// What one passphrase did to one volume.
 pub(super) struct Attempt {
     /// The volume.
     pub device: DeviceNumber,
     /// The volume key, or why there is none.
-    pub result: Result<Unlocked, UnlockError>,
+    pub result: Result<Unlocked, AttemptError>,
     /// How long it took.
     pub duration: Duration,
 }
@@ -60,7 +78,9 @@ impl Trial {
         let _ = std::thread::Builder::new().name("unlock".to_owned()).spawn(move || {
             for (device, path, header) in work {
                 let started = Instant::now();
-                let result = devices::open(&path).map_err(UnlockError::from).and_then(|file| header.unlock(&file, &secret));
+                let result = devices::open(&path).map_err(AttemptError::Read).and_then(|file| {
+                    header.unlock(&file, &secret).map_err(AttemptError::Unlock)
+                });
                 if sender.send(Attempt { device, result, duration: started.elapsed() }).is_err() {
                     return;
                 }

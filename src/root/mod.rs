@@ -10,5 +10,5 @@ mod images;
 mod layout;
 
 pub use assemble::{AssembleError, Assembled, Request, assemble_root};
-pub use identity::{IdentityWarning, MACHINE_ID_BYTES};
+pub use identity::IdentityWarning;
 pub use images::ImageError;

@@ -6,5 +6,6 @@ pub mod keyring;
 pub mod memory;
 pub mod module;
 pub mod mount;
+pub mod open_in_root;
 pub mod term;
 pub mod uevent;
