@@ -1,6 +1,6 @@
 //! The state of early boot, and the one place where it waits.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::fs;
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -18,7 +18,7 @@ use super::report::Report;
 use super::uevent::{Action, Uevent};
 use super::unlock::{Keyring, Progress, Trial};
 use super::volumes::VolumeGroups;
-use super::{InitError, early, modules};
+use super::{InitError, modules};
 use crate::block::DeviceNumber;
 use crate::sys::uevent::{Received, UeventSocket};
 
@@ -62,7 +62,7 @@ impl Boot {
         let table = Table::parse(&text)?;
         // Before the coldplug: a device that appears in between is in both, and in neither otherwise.
         let uevents = UeventSocket::open().map_err(InitError::Uevents)?;
-        let loader = Loader::start(table, Path::new(MODULES), &cmdline.modules);
+        let loader = Loader::start(table, MODULES.into(), &cmdline.modules);
         let mut boot = Boot {
             cmdline,
             consoles,
@@ -77,12 +77,12 @@ impl Boot {
         for name in ALWAYS {
             boot.loader.request_name(name);
         }
-        boot.coldplug();
+        boot.look_again();
         Ok(boot)
     }
 
     /// Looks at all of /sys: at the start, and when the kernel dropped events.
-    fn coldplug(&mut self) {
+    pub(super) fn look_again(&mut self) {
         let loader = &self.loader;
         modules::coldplug(Path::new("/sys"), |modalias| loader.request_alias(modalias));
         for event in devices::in_sysfs(Path::new("/sys")) {
@@ -134,7 +134,7 @@ impl Boot {
                 Received::Nothing => return Ok(()),
                 Received::Lost => {
                     debug!("uevents were lost; looking at /sys again");
-                    self.coldplug();
+                    self.look_again();
                 }
                 Received::Event(datagram) => {
                     if let Some(event) = Uevent::parse(&datagram) {
@@ -146,10 +146,8 @@ impl Boot {
     }
 
     fn device_event(&mut self, event: &Uevent) {
-        if event.action == Action::Add {
-            if let Some(modalias) = &event.modalias {
-                self.loader.request_alias(modalias);
-            }
+        if let (Action::Add, Some(modalias)) = (event.action, &event.modalias) {
+            self.loader.request_alias(modalias);
         }
         if event.subsystem != "block" {
             return;

@@ -12,7 +12,7 @@ use crate::system::generation::{self, Generation, Integrity, Profile, System};
 
 /// How long the picker waits for the first key before it takes the default: a stray byte on a serial line must not keep
 /// a server from booting.
-const PICKER_PATIENCE: Duration = Duration::from_secs(60);
+const PICKER_PATIENCE: Duration = Duration::from_mins(1);
 
 impl Boot {
     /// Chooses the system. `Err` in the inner result says why there is none.

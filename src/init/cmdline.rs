@@ -25,7 +25,8 @@ pub enum DeviceSpec {
 impl DeviceSpec {
     /// Reads what stands behind `root=`. `None` when it names no device.
     pub fn parse(text: &str) -> Option<DeviceSpec> {
-        const TAGS: [(&str, &str, fn(String) -> DeviceSpec); 4] = [
+        type Make = fn(String) -> DeviceSpec;
+        const TAGS: [(&str, &str, Make); 4] = [
             ("UUID", "/dev/disk/by-uuid/", DeviceSpec::Uuid),
             ("LABEL", "/dev/disk/by-label/", DeviceSpec::Label),
             ("PARTUUID", "/dev/disk/by-partuuid/", DeviceSpec::PartUuid),

@@ -16,7 +16,7 @@ pub struct EarlyError {
 }
 
 /// Mounts what a kernel leaves to `/init`, with the flags that systemd uses (systemd, src/shared/mount-setup.c).
-pub fn mount_api_file_systems() -> Result<(), EarlyError> {
+pub(super) fn mount_api_file_systems() -> Result<(), EarlyError> {
     let secure = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC | MsFlags::MS_NODEV;
     let table: [(&str, &str, MsFlags, Option<&str>); 4] = [
         ("proc", "/proc", secure, None),

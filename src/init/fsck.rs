@@ -9,11 +9,11 @@ use std::process::{Command, Stdio};
 use super::cmdline::{FsckMode, FsckRepair};
 
 /// The checker in the image.
-pub const E2FSCK: &str = "/usr/sbin/e2fsck";
+pub(super) const E2FSCK: &str = "/usr/sbin/e2fsck";
 
 /// What a check found. The bits are those of fsck(8).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub(super) enum Outcome {
     /// Nothing to do: the file system is clean, or was made so.
     Clean {
         /// In plain words, for the report.
@@ -48,7 +48,7 @@ pub struct Check {
 }
 
 /// Checks the file system of type `kind` on `device`; `on_line` gets each line of the checker as it comes.
-pub fn check(device: &Path, kind: &str, check: Check, mut on_line: impl FnMut(&str)) -> Outcome {
+pub(super) fn check(device: &Path, kind: &str, check: Check, mut on_line: impl FnMut(&str)) -> Outcome {
     if check.mode == FsckMode::Skip {
         return Outcome::Skipped { reason: "fsck.mode=skip".to_owned() };
     }

@@ -14,7 +14,7 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::unistd::{chdir, chroot, execv};
 
 /// The first program of the real root, when `init=` names no other.
-pub const SYSTEMD: &str = "/usr/lib/systemd/systemd";
+pub(super) const SYSTEMD: &str = "/usr/lib/systemd/systemd";
 
 /// A step of the hand-off that failed. Before the root is switched the caller can still offer another generation.
 #[derive(Debug, thiserror::Error)]
@@ -36,7 +36,7 @@ fn failed_nix(step: impl Into<String>) -> impl FnOnce(Errno) -> HandOffError {
 
 /// When the initrd began, for `systemd-analyze`.
 #[derive(Clone, Copy, Debug)]
-pub struct Started {
+pub(super) struct Started {
     /// `CLOCK_REALTIME`, microseconds.
     pub realtime_usec: u64,
     /// `CLOCK_MONOTONIC`, microseconds.
@@ -44,7 +44,7 @@ pub struct Started {
 }
 
 /// Checks, before anything is moved, that `init` can be executed inside of `root`.
-pub fn check_init(root: &Path, init: &str) -> Result<(), HandOffError> {
+pub(super) fn check_init(root: &Path, init: &str) -> Result<(), HandOffError> {
     let dir = File::open(root).map_err(failed(format!("opening {}", root.display())))?;
     let flags = nix::fcntl::OFlag::O_PATH | nix::fcntl::OFlag::O_CLOEXEC;
     let found = crate::sys::open_in_root::open_in_root(
@@ -62,7 +62,7 @@ pub fn check_init(root: &Path, init: &str) -> Result<(), HandOffError> {
 }
 
 /// Moves the API file systems, empties the initrd, makes `root` the root and executes `init`. Returns only on failure.
-pub fn switch_root(root: &Path, init: &str, started: Started) -> Result<std::convert::Infallible, HandOffError> {
+pub(super) fn switch_root(root: &Path, init: &str, started: Started) -> Result<std::convert::Infallible, HandOffError> {
     let state = systemd_state(started).map_err(failed("writing systemd's timestamps"))?;
     for name in ["dev", "proc", "sys", "run"] {
         let from = Path::new("/").join(name);

@@ -37,7 +37,7 @@ fn line(level: Level, text: &str) -> String {
 }
 
 /// Sends records of `level` and above to the kernel log at `device`.
-pub fn to_kernel_log(device: &Path, level: LevelFilter) -> io::Result<()> {
+pub(super) fn to_kernel_log(device: &Path, level: LevelFilter) -> io::Result<()> {
     let file = File::options().write(true).open(device)?;
     log::set_boxed_logger(Box::new(KernelLog(file))).map_err(io::Error::other)?;
     log::set_max_level(level);

@@ -6,7 +6,7 @@ use nix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
 /// Where the report is found in the running system.
-pub const PATH: &str = "/run/keel/boot.json";
+pub(super) const PATH: &str = "/run/keel/boot.json";
 
 /// `/run/keel/boot.json`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -112,12 +112,12 @@ impl Report {
 }
 
 /// `CLOCK_MONOTONIC` in microseconds.
-pub fn monotonic_usec() -> u64 {
+pub(super) fn monotonic_usec() -> u64 {
     clock_usec(ClockId::CLOCK_MONOTONIC)
 }
 
 /// `CLOCK_REALTIME` in microseconds.
-pub fn realtime_usec() -> u64 {
+pub(super) fn realtime_usec() -> u64 {
     clock_usec(ClockId::CLOCK_REALTIME)
 }
 

@@ -57,7 +57,7 @@ impl Boot {
         loop {
             let trouble = match self.attempt(started) {
                 Ok(never) => match never {},
-                Err(Stop::Fatal(error)) => return Err(error),
+                Err(Stop::Fatal(error)) => return Err(*error),
                 Err(Stop::Trouble(trouble)) => trouble,
             };
             error!("{trouble}");
@@ -187,20 +187,20 @@ impl Boot {
 #[derive(Debug)]
 enum Stop {
     /// Nothing can be offered any more.
-    Fatal(InitError),
+    Fatal(Box<InitError>),
     /// Something can be done.
-    Trouble(Trouble),
+    Trouble(Box<Trouble>),
 }
 
 impl From<InitError> for Stop {
     fn from(error: InitError) -> Self {
-        Stop::Fatal(error)
+        Stop::Fatal(Box::new(error))
     }
 }
 
 impl From<Trouble> for Stop {
     fn from(trouble: Trouble) -> Self {
-        Stop::Trouble(trouble)
+        Stop::Trouble(Box::new(trouble))
     }
 }
 

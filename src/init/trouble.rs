@@ -10,7 +10,7 @@ use super::{InitError, power};
 use crate::root::AssembleError;
 
 /// How long a machine that is to recover by itself (`panic=`, as entries on trial carry) waits for somebody.
-const UNATTENDED: Duration = Duration::from_secs(60);
+const UNATTENDED: Duration = Duration::from_mins(1);
 
 /// A boot that can't go on as it is.
 #[derive(Debug, thiserror::Error)]
@@ -96,12 +96,12 @@ impl Trouble {
 }
 
 fn menu(offered: impl Fn(Answer) -> bool) -> Prompt {
-    let lines: String = ANSWERS
-        .iter()
-        .filter(|(_, answer, _)| offered(*answer))
-        .map(|(key, _, text)| format!("  {key}  {text}\n"))
-        .collect();
-    Prompt { text: format!("{lines}What now? "), echo: Echo::Plain }
+    let mut text = String::new();
+    for (key, _, meaning) in ANSWERS.iter().filter(|(_, answer, _)| offered(*answer)) {
+        text.extend(["  ", key, "  ", meaning, "\n"]);
+    }
+    text.push_str("What now? ");
+    Prompt { text, echo: Echo::Plain }
 }
 
 fn parse(line: &Line, offered: impl Fn(Answer) -> bool) -> Option<Answer> {

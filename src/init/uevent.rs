@@ -5,7 +5,7 @@ use crate::block::DeviceNumber;
 
 /// What happened to a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Action {
+pub(super) enum Action {
     /// The device appeared.
     Add,
     /// The device says something new, such as a medium that was put in.
@@ -18,7 +18,7 @@ pub enum Action {
 
 /// An event of interest.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Uevent {
+pub(super) struct Uevent {
     /// What happened.
     pub action: Action,
     /// Path below `/sys`, with a leading slash.
@@ -39,7 +39,7 @@ pub struct Uevent {
 
 impl Uevent {
     /// Reads one datagram. `None` for what isn't an event of the kernel.
-    pub fn parse(datagram: &[u8]) -> Option<Uevent> {
+    pub(super) fn parse(datagram: &[u8]) -> Option<Uevent> {
         let mut fields = datagram.split(|&byte| byte == 0).map(|field| std::str::from_utf8(field).ok());
         let header = fields.next()??;
         let (action, device_path) = header.split_once('@')?;
@@ -55,7 +55,7 @@ impl Uevent {
     }
 
     /// Reads the lines of a `uevent` file of sysfs, which says what the event of the device would say.
-    pub fn from_sysfs(text: &str, device_path: &str, subsystem: &str) -> Uevent {
+    pub(super) fn from_sysfs(text: &str, device_path: &str, subsystem: &str) -> Uevent {
         let mut event = Uevent::from_variables(text.lines());
         event.action = Action::Add;
         device_path.clone_into(&mut event.device_path);

@@ -104,7 +104,8 @@ impl VolumeGroups {
 
     /// Groups that aren't touched, each once.
     pub(super) fn take_refusals(&mut self) -> Vec<String> {
-        let refusals = self.groups.groups().iter().filter_map(Group::refusal).map(|refusal| refusal.to_string());
+        let groups = self.groups.groups();
+        let refusals = groups.iter().filter_map(Group::refusal).map(|refusal| refusal.to_string());
         refusals.filter(|text| self.reported.insert(text.clone())).collect()
     }
 

@@ -77,8 +77,9 @@ pub struct Image {
 /// Builds an image. The result depends on the recipe's files alone.
 pub fn build(recipe: &Recipe) -> Result<Image, BuildError> {
     let tree = ModuleTree::read(&recipe.modules_directory, &recipe.kernel, &recipe.modprobe_d)?;
-    let names = recipe.set.names().chain(recipe.modules.iter().map(String::as_str));
-    let resolved = tree.resolve(names)?;
+    let mut names: Vec<&str> = recipe.set.names().collect();
+    names.extend(recipe.modules.iter().map(String::as_str));
+    let resolved = tree.resolve(names.into_iter())?;
 
     let mut archive = Archive::default();
     for directory in ["dev", "proc", "sys", "run", "sysroot", "tmp"] {

@@ -1,6 +1,7 @@
 //! newc archives (Linux, Documentation/driver-api/early-userspace/buffer-format.rst).
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::io::{self, Write};
 
 /// An archive can't hold what was asked.
@@ -119,7 +120,7 @@ fn write_entry(output: &mut impl Write, inode: u32, name: &str, entry: &Entry) -
     let fields = [inode, entry.mode, 0, 0, links, 0, size, 0, 0, major, minor, name_size, 0];
     let mut header = String::from("070701");
     for field in fields {
-        header.push_str(&format!("{field:08x}"));
+        let _ = write!(header, "{field:08x}");
     }
     output.write_all(header.as_bytes())?;
     output.write_all(name.as_bytes())?;

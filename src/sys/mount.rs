@@ -18,6 +18,7 @@ const MOVE_MOUNT_F_EMPTY_PATH: u32 = 0x4;
 
 /// Attributes of a mount, as fsmount(2) takes them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub struct MountAttributes {
     /// `MOUNT_ATTR_RDONLY`
     pub read_only: bool,

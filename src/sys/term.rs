@@ -24,8 +24,12 @@ pub fn raw_mode(terminal: impl AsFd) -> io::Result<Termios> {
     raw.input_flags.remove(termios::InputFlags::IXON | termios::InputFlags::BRKINT);
     raw.input_flags.insert(termios::InputFlags::ICRNL | termios::InputFlags::IGNBRK);
     raw.output_flags.insert(termios::OutputFlags::OPOST | termios::OutputFlags::ONLCR);
-    raw.control_chars[SpecialCharacterIndices::VMIN as usize] = 0;
-    raw.control_chars[SpecialCharacterIndices::VTIME as usize] = 0;
+    // With VMIN 0 an empty line and a line that hung up would read the same.
+    for (index, value) in [(SpecialCharacterIndices::VMIN, 1), (SpecialCharacterIndices::VTIME, 0)] {
+        if let Some(character) = raw.control_chars.get_mut(index as usize) {
+            *character = value;
+        }
+    }
     termios::tcsetattr(&terminal, SetArg::TCSANOW, &raw)?;
     Ok(before)
 }

@@ -1,4 +1,5 @@
 //! The kernel's uevent netlink socket (`NETLINK_KOBJECT_UEVENT`, group 1: events from the kernel, not from udevd).
+#![allow(clippy::cast_possible_truncation, reason = "sizes of structures and constants of the C interface")]
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};

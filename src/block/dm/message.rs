@@ -15,6 +15,9 @@ const SPEC_BYTES: usize = 40;
 /// `DM_MAX_TYPE_NAME`, with the NUL byte.
 const KIND_BYTES: usize = 16;
 
+#[allow(clippy::cast_possible_truncation, reason = "a constant")]
+const HEADER_BYTES_U32: u32 = HEADER_BYTES as u32;
+
 /// `DM_READONLY_FLAG`
 pub(super) const READ_ONLY: u32 = 1;
 /// `DM_STATUS_TABLE_FLAG`: the table rather than the status.
@@ -67,7 +70,7 @@ pub(super) fn encode(header: Header<'_>, table: Option<&Table>) -> Result<Zeroiz
         buffer.extend_from_slice(&version.to_ne_bytes());
     }
     let size = u32::try_from(HEADER_BYTES + specs.len()).unwrap_or(u32::MAX);
-    for field in [size, HEADER_BYTES as u32, target_count, 0, header.flags, 0, 0] {
+    for field in [size, HEADER_BYTES_U32, target_count, 0, header.flags, 0, 0] {
         buffer.extend_from_slice(&field.to_ne_bytes());
     }
     // The device number, which these commands take from name or UUID.

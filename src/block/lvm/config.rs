@@ -86,7 +86,7 @@ struct Parser<'a> {
 impl Parser<'_> {
     fn error(&self, reason: &'static str) -> ConfigError {
         let before = self.text.get(..self.at).unwrap_or(self.text);
-        ConfigError { line: before.iter().filter(|byte| **byte == b'\n').count() + 1, reason }
+        ConfigError { line: before.split(|byte| *byte == b'\n').count(), reason }
     }
 
     /// The next byte that means something.

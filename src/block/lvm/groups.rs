@@ -77,7 +77,7 @@ impl Groups {
         newest
             .values()
             .map(|group| Group {
-                group,
+                metadata: group,
                 devices: self.place(group),
                 name_is_taken: names.iter().filter(|name| **name == group.name).count() > 1,
             })
@@ -101,7 +101,7 @@ impl Groups {
 /// A volume group with the devices that have appeared.
 #[derive(Debug)]
 pub struct Group<'a> {
-    group: &'a VolumeGroup,
+    metadata: &'a VolumeGroup,
     devices: BTreeMap<&'a str, (DeviceNumber, u64)>,
     name_is_taken: bool,
 }
@@ -109,12 +109,12 @@ pub struct Group<'a> {
 impl<'a> Group<'a> {
     /// What the metadata says.
     pub fn metadata(&self) -> &'a VolumeGroup {
-        self.group
+        self.metadata
     }
 
     /// Physical volumes that haven't appeared.
     pub fn missing(&self) -> Vec<Missing> {
-        self.group
+        self.metadata
             .physical_volumes
             .iter()
             .filter(|(key, _)| !self.devices.contains_key(key.as_str()))
@@ -124,23 +124,23 @@ impl<'a> Group<'a> {
 
     /// Whether every physical volume has appeared.
     pub fn is_complete(&self) -> bool {
-        self.devices.len() == self.group.physical_volumes.len()
+        self.devices.len() == self.metadata.physical_volumes.len()
     }
 
     /// Why the group isn't touched, if so.
     pub fn refusal(&self) -> Option<Refusal> {
-        let name = || self.group.name.clone();
-        let has = |flag: &str| self.group.status.iter().any(|own| own == flag);
+        let name = || self.metadata.name.clone();
+        let has = |flag: &str| self.metadata.status.iter().any(|own| own == flag);
         if has("EXPORTED") {
             return Some(Refusal::Exported(name()));
         }
         if has("CLUSTERED") {
             return Some(Refusal::Clustered(name()));
         }
-        if let Some(lock_type) = &self.group.lock_type {
+        if let Some(lock_type) = &self.metadata.lock_type {
             return Some(Refusal::Locked { group: name(), lock_type: lock_type.clone() });
         }
-        if let Some(system_id) = &self.group.system_id {
+        if let Some(system_id) = &self.metadata.system_id {
             return Some(Refusal::Foreign { group: name(), system_id: system_id.clone() });
         }
         self.name_is_taken.then(|| Refusal::SameName(name()))
@@ -159,6 +159,6 @@ impl<'a> Group<'a> {
 
     /// The device-mapper table of a logical volume.
     pub fn table(&self, volume: &LogicalVolume) -> Result<Table, LvError> {
-        table::build(self.group, volume, &self.devices)
+        table::build(self.metadata, volume, &self.devices)
     }
 }

@@ -3,7 +3,7 @@
 use zeroize::Zeroizing;
 
 /// cryptsetup's limit for an interactive passphrase (`LUKS2_PASSPHRASE_LENGTH_MAX` of its tools, 512).
-pub const CAPACITY: usize = 512;
+const CAPACITY: usize = 512;
 
 /// How input is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,7 +80,7 @@ impl Editor {
             0x15 | 0x03 => self.clear(),
             // Ctrl-W
             0x17 => self.remove_word(),
-            0..=0x1f => Effect::Nothing,
+            _ if byte < 0x20 => Effect::Nothing,
             _ if self.buffer.len() == CAPACITY => Effect::Refused,
             _ => {
                 self.buffer.push(byte);

@@ -103,19 +103,18 @@ impl Consoles {
 
     /// Reads what was typed. Returns the first line that is complete; the prompt is then over on every console.
     pub fn handle_ready(&mut self) -> Option<Line> {
-        let mut done = None;
-        for (index, terminal) in self.terminals.iter_mut().enumerate() {
+        let mut line = None;
+        for terminal in &mut self.terminals {
             terminal.flush();
             let keys = terminal.read();
             self.key_pressed |= !keys.is_empty();
             let Some(prompt) = &self.prompt else { continue };
-            if terminal.type_keys(&keys, prompt) && done.is_none() {
-                done = Some(index);
+            if terminal.type_keys(&keys, prompt) && line.is_none() {
+                line = Some(Line { bytes: terminal.take_line(), console: terminal.name().to_owned() });
             }
         }
         self.terminals.retain(|terminal| !terminal.is_gone());
-        let terminal = self.terminals.get_mut(done?)?;
-        let line = Line { bytes: terminal.take_line(), console: terminal.name().to_owned() };
+        let line = line?;
         for terminal in &mut self.terminals {
             terminal.end_prompt(terminal.name() == line.console);
         }

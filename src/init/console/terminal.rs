@@ -104,6 +104,11 @@ impl Terminal {
     pub(super) fn read(&mut self) -> Zeroizing<Vec<u8>> {
         let mut keys = Zeroizing::new(vec![0; 256]);
         match (&self.file).read(keys.as_mut_slice()) {
+            Ok(0) => {
+                // The line hung up. Left in, it would be ready for ever.
+                keys.clear();
+                self.gone = true;
+            }
             Ok(length) => keys.truncate(length),
             Err(error) => {
                 keys.clear();

@@ -91,7 +91,11 @@ fn a_console_that_vanishes_is_left_out() {
     let (mut bench, mut consoles) = Bench::new(&["ttyA", "ttyB"]);
     consoles.set_prompt(passphrase());
     drop(bench.ends.remove(0));
-    let line = bench.press(0, b"x\r", &mut consoles);
+    let mut line = bench.press(0, b"x\r", &mut consoles);
+    // The hang-up may be noticed before the keys have come through.
+    while line.is_none() {
+        line = bench.press(0, b"", &mut consoles);
+    }
     assert_eq!(line.unwrap().console, "ttyB");
     assert_eq!(consoles.terminals.len(), 1);
 }
