@@ -87,7 +87,7 @@ fn merge_accounts(identity: &Identity<'_>, warnings: &mut Vec<IdentityWarning>) 
     match accounts::apply(&identity.root.join("etc"), &declared, previous.as_ref()) {
         Ok(applied) => {
             for step in &applied.steps {
-                log::info!("accounts: {step}");
+                log::info!("accounts: {} ({})", step.what, step.reason);
             }
             warnings.extend(applied.warnings.into_iter().map(IdentityWarning::Account));
         }
