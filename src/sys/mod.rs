@@ -5,6 +5,8 @@ pub mod dm;
 pub mod keyring;
 pub mod module;
 pub mod mount;
+pub mod open_in_root;
 pub mod random;
 pub mod term;
 pub mod uevent;
+pub mod xattr;
