@@ -9,3 +9,4 @@ pub mod mount;
 pub mod open_in_root;
 pub mod term;
 pub mod uevent;
+pub mod xattr;
