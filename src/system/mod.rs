@@ -4,3 +4,12 @@ pub mod accounts;
 pub mod bootspec;
 pub mod declared;
 pub mod generation;
+
+#[cfg(feature = "tools")]
+pub mod ids;
+#[cfg(feature = "tools")]
+pub mod notice;
+#[cfg(feature = "tools")]
+pub mod rootfs;
+#[cfg(feature = "tools")]
+pub mod secrets;

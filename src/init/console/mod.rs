@@ -1,219 +1,163 @@
-//! The consoles of early boot: every one of them shows every message and every prompt, and the first to answer wins.
-//!
-//! Nothing here waits and no thread is made: PID 1's loop polls [`Consoles::poll_fds`] beside its other descriptors and
-//! calls [`Consoles::handle_ready`]. No console is needed: one that vanishes, fails or takes no output never stops
-//! the boot.
+//! Consoles: one prompt on all of them, messages that don't tear it, the picker.
 
 mod editor;
-mod failure;
-mod find;
-mod kernel_log;
-mod output;
 mod picker;
-mod prompt;
-#[cfg(test)]
-mod tests;
-mod tty;
+mod terminal;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::os::fd::AsFd;
+use std::path::Path;
 
 use nix::poll::{PollFd, PollFlags};
 use zeroize::Zeroizing;
 
-pub use editor::MAX_LINE;
-pub use failure::{FailureChoice, FailureMenu};
-pub use kernel_log::KernelLog;
+pub use editor::{Echo, Editor, Effect};
 pub use picker::{Choice, Picker, PickerItem};
-pub use prompt::{Echo, Prompt};
-use tty::Tty;
+use terminal::Terminal;
 
-/// A line that somebody entered.
+use crate::sys::term;
+
+/// Only emergencies reach the consoles while a prompt is up: anything else would tear it.
+const QUIET_LEVEL: i32 = 1;
+/// The kernel's default, when the current level can't be read.
+const DEFAULT_LEVEL: i32 = 7;
+
+/// What is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prompt {
+    /// Shown before the input. Its last line is the one that is redrawn.
+    pub text: String,
+    /// How input is shown.
+    pub echo: Echo,
+}
+
+/// A line that somebody typed and ended with Enter.
 #[derive(Debug)]
 pub struct Line {
-    /// What was typed, without the end of the line. The only copy outside the kernel; wiped when dropped.
+    /// The bytes, without the line end.
     pub bytes: Zeroizing<Vec<u8>>,
-    /// Name of the console: `ttyS0`.
+    /// The console it was typed on, such as `ttyS0`.
     pub console: String,
 }
 
-/// All consoles.
+/// Every console of the machine.
 #[derive(Debug)]
 pub struct Consoles {
-    dev_dir: PathBuf,
-    sysfs: PathBuf,
-    asked: Vec<String>,
-    ttys: Vec<Tty>,
+    terminals: Vec<Terminal>,
     prompt: Option<Prompt>,
-    kernel_log: KernelLog,
-    key: bool,
+    level_before: Option<i32>,
+    key_pressed: bool,
 }
 
 impl Consoles {
-    /// Opens every console: those that `/sys/class/tty/console/active` lists and those that the command line asks for
-    /// (names without options, [`CommandLine::consoles`](super::cmdline::CommandLine::consoles)); `/dev/console` when
-    /// there is no other. What can't be opened is left out: it may appear later, see [`Consoles::rescan`].
-    ///
-    /// `kernel_log` is silenced while a prompt is shown.
-    pub fn open(dev_dir: &Path, sysfs_root: &Path, asked: &[String], kernel_log: KernelLog) -> Self {
-        let mut consoles = Self {
-            dev_dir: dev_dir.to_owned(),
-            sysfs: sysfs_root.to_owned(),
-            asked: asked.to_owned(),
-            ttys: Vec::new(),
-            prompt: None,
-            kernel_log,
-            key: false,
-        };
-        consoles.rescan();
-        consoles
+    /// Opens the kernel's active consoles and those of `console=` parameters. One that can't be opened is left out: a
+    /// machine without any console still boots when it needs none.
+    pub fn open(dev: &Path, sysfs: &Path, parameters: &[String]) -> Consoles {
+        let active = fs::read_to_string(sysfs.join("class/tty/console/active")).unwrap_or_default();
+        let mut names: Vec<&str> = Vec::new();
+        for name in active.split_ascii_whitespace().chain(parameters.iter().map(String::as_str)) {
+            let harmless = !name.is_empty() && !name.contains('/') && name != "ttynull";
+            if harmless && !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        let terminals = names.into_iter().filter_map(|name| Terminal::open(dev, name)).collect();
+        Consoles { terminals, prompt: None, level_before: None, key_pressed: false }
     }
 
-    /// Opens consoles that have appeared since, and shows the prompt on them. To be called when a `tty` device appears
-    /// (a serial line over USB) or a console has vanished.
-    pub fn rescan(&mut self) {
-        let read = |path: &str| fs::read_to_string(self.sysfs.join(path)).unwrap_or_default();
-        let active = read("class/tty/console/active");
-        let mut names = find::console_names(&active, &self.asked, &read("class/tty/tty0/active"));
-        names.retain(|name| !self.ttys.iter().any(|tty| tty.name == *name));
-        for name in names {
-            self.add(&name);
-        }
-        if self.ttys.is_empty() {
-            self.add("console");
-        }
+    /// Descriptors to wait for.
+    pub fn poll_fds(&self) -> impl Iterator<Item = PollFd<'_>> {
+        // A serial line that is stopped by flow control is waited for only while there is something to write.
+        self.terminals.iter().map(|terminal| {
+            let mut events = PollFlags::POLLIN;
+            events.set(PollFlags::POLLOUT, terminal.has_pending_output());
+            PollFd::new(terminal.as_fd(), events)
+        })
     }
 
-    fn add(&mut self, name: &str) {
-        let Ok(mut tty) = Tty::open(&self.dev_dir.join(name), name) else {
-            return;
-        };
-        if self.ttys.iter().any(|known| known.device() == tty.device()) {
-            return;
-        }
-        if let Some(prompt) = &self.prompt {
-            tty.start_prompt(prompt);
-        }
-        self.ttys.push(tty);
-    }
-
-    /// Names of the consoles in use.
-    pub fn names(&self) -> Vec<&str> {
-        self.ttys.iter().map(|tty| tty.name.as_str()).collect()
-    }
-
-    /// Asks on every console. A prompt still shown is replaced, with what was typed on it.
+    /// Shows a prompt on every console, instead of one that may be there. What was typed so far is forgotten.
     pub fn set_prompt(&mut self, prompt: Prompt) {
-        self.clear_prompt();
-        // Before the prompt is drawn: the kernel's next line would land in it.
-        self.kernel_log.silence();
-        for tty in &mut self.ttys {
-            tty.start_prompt(&prompt);
+        self.hush();
+        for terminal in &mut self.terminals {
+            terminal.erase_prompt(self.prompt.as_ref());
+            terminal.show_prompt(&prompt);
         }
         self.prompt = Some(prompt);
-        self.forget_failed();
     }
 
-    /// Takes the prompt away unanswered: the answer came from elsewhere.
+    /// Takes the prompt away, and lets the kernel print again.
     pub fn clear_prompt(&mut self) {
-        self.finish(None);
-    }
-
-    /// Whether a prompt is shown.
-    pub fn has_prompt(&self) -> bool {
-        self.prompt.is_some()
-    }
-
-    /// Shows a message of one or several lines on every console, above the prompt if one is shown. Control characters
-    /// are replaced: names that come from a disk can't steer the terminal.
-    pub fn print(&mut self, message: &str) {
-        let lines = plain_text(message.trim_end_matches('\n')) + "\n";
-        for tty in &mut self.ttys {
-            tty.message(&lines, self.prompt.as_ref());
+        for terminal in &mut self.terminals {
+            terminal.erase_prompt(self.prompt.as_ref());
         }
-        self.forget_failed();
+        self.prompt = None;
+        self.unhush();
     }
 
-    /// What to poll for; the order means nothing.
-    pub fn poll_fds(&self) -> Vec<PollFd<'_>> {
-        let events = |tty: &Tty| {
-            if tty.is_waiting() {
-                PollFlags::POLLIN | PollFlags::POLLOUT
-            } else {
-                PollFlags::POLLIN
-            }
-        };
-        self.ttys
-            .iter()
-            .map(|tty| PollFd::new(tty.as_fd(), events(tty)))
-            .collect()
+    /// Prints a message above the prompt, on every console.
+    pub fn print(&mut self, text: &str) {
+        for terminal in &mut self.terminals {
+            terminal.print(text, self.prompt.as_ref());
+        }
     }
 
-    /// Reads what was typed and writes what waits, on every console, without blocking. Returns the line with which the
-    /// prompt was answered; the prompt is gone then, on every console.
+    /// Reads what was typed. Returns the first line that is complete; the prompt is then over on every console.
     pub fn handle_ready(&mut self) -> Option<Line> {
         let mut line = None;
-        for tty in &mut self.ttys {
-            tty.flush(self.prompt.as_ref());
-            let input = tty.read(self.prompt.as_ref());
-            self.key |= input.key;
-            if let Some(bytes) = input.line {
-                line = Some(Line {
-                    bytes,
-                    console: tty.name.clone(),
-                });
-                break;
+        for terminal in &mut self.terminals {
+            terminal.flush();
+            let keys = terminal.read();
+            self.key_pressed |= !keys.is_empty();
+            let Some(prompt) = &self.prompt else { continue };
+            if terminal.type_keys(&keys, prompt) && line.is_none() {
+                line = Some(Line { bytes: terminal.take_line(), console: terminal.name().to_owned() });
             }
         }
-        if let Some(line) = &line {
-            self.finish(Some(&line.console));
+        self.terminals.retain(|terminal| !terminal.is_gone());
+        let line = line?;
+        for terminal in &mut self.terminals {
+            terminal.end_prompt(terminal.name() == line.console);
         }
-        self.forget_failed();
-        line
+        self.prompt = None;
+        self.unhush();
+        Some(line)
     }
 
-    /// Whether a key was pressed while no prompt was shown, since this was last asked.
+    /// Whether somebody pressed a key since the last time, while nothing was asked.
     pub fn take_pending_key(&mut self) -> bool {
-        std::mem::take(&mut self.key)
+        std::mem::take(&mut self.key_pressed)
     }
 
-    /// Gives the terminals back as they were found, with what was typed wiped from the kernel's buffers. Dropping does
-    /// the same.
-    pub fn close(self) {
-        drop(self);
+    /// Whether something of an answer has been typed.
+    pub fn has_typed(&self) -> bool {
+        self.terminals.iter().any(Terminal::has_typed)
     }
 
-    fn finish(&mut self, answered_on: Option<&str>) {
-        let Some(prompt) = self.prompt.take() else { return };
-        for tty in &mut self.ttys {
-            match answered_on {
-                Some(name) if name == tty.name => tty.finish_prompt(&prompt, None),
-                Some(name) => tty.finish_prompt(&prompt, Some(&format!("(answered on {name})"))),
-                None => tty.finish_prompt(&prompt, Some("")),
-            }
-        }
-        self.kernel_log.restore();
-    }
-
-    fn forget_failed(&mut self) {
-        self.ttys.retain(|tty| !tty.has_failed());
-    }
-}
-
-impl Drop for Consoles {
-    fn drop(&mut self) {
+    /// Gives the consoles back as they were.
+    pub fn close(&mut self) {
         self.clear_prompt();
+        self.terminals.clear();
+    }
+
+    fn hush(&mut self) {
+        if self.level_before.is_none() && !self.terminals.is_empty() {
+            self.level_before = Some(console_level().unwrap_or(DEFAULT_LEVEL));
+            // Without the right to do so (in tests) messages may tear the prompt; it still works.
+            let _ = term::set_console_level(QUIET_LEVEL);
+        }
+    }
+
+    fn unhush(&mut self) {
+        if let Some(level) = self.level_before.take() {
+            let _ = term::set_console_level(level);
+        }
     }
 }
 
-/// The text with control characters replaced, but for the ends of lines.
-fn plain_text(text: &str) -> String {
-    text.chars()
-        .map(|c| match c {
-            '\n' => '\n',
-            '\t' => ' ',
-            c if c.is_control() => '?',
-            c => c,
-        })
-        .collect()
+/// The first number of `/proc/sys/kernel/printk` is the current level.
+fn console_level() -> Option<i32> {
+    fs::read_to_string("/proc/sys/kernel/printk").ok()?.split_ascii_whitespace().next()?.parse().ok()
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,410 +1,423 @@
-//! The merge itself: a pure function of what is there, what is declared, and what was declared before.
+//! The merge itself: texts in, texts out.
 
-use super::files::{FileName, Files};
-use super::plan::{Field, Kind, Plan, Step, What};
-use super::table::{Record, Table};
-use super::{numbers, removal};
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::files::{Entry, File, Table, Texts};
+use super::{END_ORDINARY, FIRST_ORDINARY, shadow, subid};
 use crate::system::declared::{Declared, Group, User};
 
-/// Numbers below this are system accounts (login.defs(5), `UID_MIN`).
-pub(super) const FIRST_ORDINARY: u32 = 1000;
+/// One change.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// What is done: `add user alice (1000)`.
+    pub what: String,
+    /// Why: `declared`.
+    pub reason: String,
+}
 
-/// `nobody` and `nogroup`.
-const NOBODY: u32 = 65_534;
+/// What a merge comes to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// The changes, in the order in which they were decided.
+    pub steps: Vec<Step>,
+    /// The new texts. A file that didn't exist and isn't needed is absent.
+    pub files: Texts,
+    /// What could not be done, or was left to the administrator. One sentence each.
+    pub warnings: Vec<String>,
+}
 
-/// The files while they are being changed.
-#[derive(Debug)]
-pub(super) struct State {
+/// Merges what is declared into the machine's files.
+///
+/// - Declared users and groups that are absent are added, locked. One whose number belongs to another name is not.
+/// - A name that exists keeps its number: files carry it.
+/// - Full name, home and shell follow the declaration as long as they are what `previous` said.
+/// - Members of groups come and go with the declaration; members that the administrator added stay.
+/// - The system's own users and groups (numbers below 1000) that only `previous` has are removed if nobody changed
+///   them. Ordinary ones are never removed.
+/// - Passwords never change.
+///
+/// `previous` is what was declared at the last merge, if there was one.
+pub fn merge(current: &Texts, declared: &Declared, previous: Option<&Declared>) -> Plan {
+    let table = |file| Table::parse(file, current.get(&file).map_or(&[], Vec::as_slice));
+    let previous = previous.map(first_of_each_name).unwrap_or_default();
+    let mut merge = Merge {
+        declared,
+        previous: &previous,
+        passwd: table(File::Passwd),
+        group: table(File::Group),
+        shadow: table(File::Shadow),
+        gshadow: table(File::Gshadow),
+        subuid: table(File::Subuid),
+        subgid: table(File::Subgid),
+        steps: Vec::new(),
+        warnings: Vec::new(),
+    };
+    merge.report_damages();
+    let users = merge.accepted_users();
+    let groups = merge.accepted_groups();
+    merge.remove_users();
+    merge.remove_members();
+    merge.remove_groups();
+    merge.merge_groups(&groups);
+    merge.merge_users(&users);
+    merge.add_members(&groups);
+    merge.complete_shadows();
+    merge.give_ranges(&users);
+    merge.finish(current)
+}
+
+pub(super) struct Merge<'a> {
+    pub(super) declared: &'a Declared,
+    pub(super) previous: &'a Declared,
     pub(super) passwd: Table,
     pub(super) group: Table,
     pub(super) shadow: Table,
     pub(super) gshadow: Table,
-    pub(super) subuid: Table,
-    pub(super) subgid: Table,
+    subuid: Table,
+    subgid: Table,
     pub(super) steps: Vec<Step>,
+    pub(super) warnings: Vec<String>,
 }
 
-/// Brings the accounts of the machine to what is declared.
-///
-/// - What is declared and absent is added: users of the system without any password, others locked.
-/// - A number is never changed: files carry it. A name that has another number keeps it, with a warning.
-/// - Home, shell, full name and primary group follow the declaration while they are what `previous`, the last
-///   generation, declared; what somebody changed since stays.
-/// - Memberships are added when declared, and removed when `previous` declared them and `declared` doesn't.
-///   Memberships that the administrator added stay.
-/// - Users and groups of the system that `previous` declared and `declared` doesn't are removed when nobody changed
-///   them. (Their numbers stay theirs in `ids.json`.) Ordinary ones stay.
-/// - Passwords are never changed. Lines that are not understood stay, and are reported.
-///
-/// Merging the result again changes nothing.
-pub fn merge(current: &Files, declared: &Declared, previous: Option<&Declared>) -> Plan {
-    let none = Declared::default();
-    let (previous, _refused_then) = usable(previous.unwrap_or(&none));
-    let previous = &previous;
-    let mut state = State::read(current);
-    let (usable, refused) = usable(declared);
-    let usable = &usable;
-    state.steps.extend(refused);
-    state.report_damage();
-    for group in &usable.groups {
-        state.ensure_group(group, usable);
-    }
-    for user in &usable.users {
-        state.ensure_user(user, usable, previous);
-    }
-    for group in &usable.groups {
-        state.add_members(group);
-    }
-    // A declaration that was refused is still one: what it names is not removed.
-    state.remove_members(declared, previous);
-    removal::remove_users(&mut state, declared, previous);
-    removal::remove_groups(&mut state, declared, previous);
-    for user in &usable.users {
-        numbers::ensure_ranges(&mut state, user);
-    }
-    state.finish()
-}
-
-impl State {
-    fn read(current: &Files) -> Self {
-        let table = |file| Table::parse(file, current.get(file));
-        Self {
-            passwd: table(FileName::Passwd),
-            group: table(FileName::Group),
-            shadow: table(FileName::Shadow),
-            gshadow: table(FileName::Gshadow),
-            subuid: table(FileName::Subuid),
-            subgid: table(FileName::Subgid),
-            steps: Vec::new(),
-        }
-    }
-
-    fn finish(self) -> Plan {
-        let mut files = Files::default();
-        for table in [
-            self.passwd,
-            self.group,
-            self.shadow,
-            self.gshadow,
-            self.subuid,
-            self.subgid,
-        ] {
-            let file = table.file();
-            *files.get_mut(file) = table.into_text();
-        }
-        Plan {
-            steps: self.steps,
-            files,
-        }
-    }
-
-    pub(super) fn step(&mut self, what: What, reason: impl Into<String>) {
+impl<'a> Merge<'a> {
+    pub(super) fn step(&mut self, what: String, reason: impl Into<String>) {
         self.steps.push(Step {
             what,
             reason: reason.into(),
         });
     }
 
-    fn report_damage(&mut self) {
-        let tables = [
+    fn report_damages(&mut self) {
+        for table in [
             &self.passwd,
             &self.group,
             &self.shadow,
             &self.gshadow,
             &self.subuid,
             &self.subgid,
-        ];
-        let damaged: Vec<(FileName, usize)> = tables
-            .iter()
-            .flat_map(|table| table.damaged().into_iter().map(|line| (table.file(), line)))
-            .collect();
-        for (file, line) in damaged {
-            self.step(
-                What::KeepLine(file, line),
-                "it isn't an entry; correct or delete it",
-            );
+        ] {
+            self.warnings.extend(table.damages());
         }
     }
 
-    fn ensure_group(&mut self, group: &Group, declared: &Declared) {
-        let name = group.name.as_bytes();
-        if let Some(has) = self.group.find(name).and_then(|record| record.number(2)) {
-            if has != group.gid {
-                self.keep_number(Kind::Group, &group.name, (has, group.gid));
-            }
-        } else {
-            let Some(gid) = numbers::number_for(self, Kind::Group, (&group.name, group.gid), declared) else {
-                return;
-            };
-            self.group.add(vec![
-                name.to_vec(),
-                b"x".to_vec(),
-                gid.to_string().into_bytes(),
-                Vec::new(),
-            ]);
-            self.step(
-                What::Add(Kind::Group, group.name.clone(), gid),
-                "declared by this system",
-            );
-        }
-        // Without a shadow entry `x` would mean that nobody looks at the password, or that every tool complains.
-        let members = self
-            .group
-            .find(name)
-            .filter(|record| record.get(1) == b"x")
-            .map(|record| record.get(3).to_vec());
-        if let Some(members) = members
-            && self.gshadow.find(name).is_none()
-        {
-            self.gshadow
-                .add(vec![name.to_vec(), no_password(group.gid), Vec::new(), members]);
-            self.step(
-                What::AddShadow(FileName::Gshadow, group.name.clone()),
-                "it had no entry",
-            );
-        }
-    }
-
-    fn ensure_user(&mut self, user: &User, declared: &Declared, previous: &Declared) {
-        let name = user.name.as_bytes();
-        if let Some(has) = self.passwd.find(name).and_then(|record| record.number(2)) {
-            if has != user.uid {
-                self.keep_number(Kind::User, &user.name, (has, user.uid));
-            }
-            self.update_fields(user, declared, previous);
-        } else {
-            let Some(uid) = numbers::number_for(self, Kind::User, (&user.name, user.uid), declared) else {
-                return;
-            };
-            let gid = self.gid_on_machine(user.gid, declared);
+    /// The declared users that can be written as a line, each name once.
+    fn accepted_users(&mut self) -> Vec<&'a User> {
+        let mut seen = BTreeSet::new();
+        let mut accepted = Vec::new();
+        for user in &self.declared.users {
             let fields = [
-                &user.name,
-                "x",
-                &uid.to_string(),
-                &gid.to_string(),
-                &user.gecos,
-                &user.home,
-                &user.shell,
+                ("full name", &user.gecos),
+                ("home", &user.home),
+                ("shell", &user.shell),
             ];
-            self.passwd
-                .add(fields.iter().map(|field| field.as_bytes().to_vec()).collect());
-            self.step(
-                What::Add(Kind::User, user.name.clone(), uid),
-                "declared by this system",
-            );
-        }
-        let shadowed = self.passwd.find(name).is_some_and(|record| record.get(1) == b"x");
-        if shadowed && self.shadow.find(name).is_none() {
-            // No date of the last change: no ageing, and the same on every machine.
-            let mut fields = vec![name.to_vec(), no_password(user.uid)];
-            fields.resize(FileName::Shadow.fields(), Vec::new());
-            self.shadow.add(fields);
-            self.step(
-                What::AddShadow(FileName::Shadow, user.name.clone()),
-                "it had no entry",
-            );
-        }
-    }
-
-    fn keep_number(&mut self, kind: Kind, name: &str, (has, declared): (u32, u32)) {
-        let what = What::KeepNumber {
-            kind,
-            name: name.to_owned(),
-            has,
-            declared,
-        };
-        self.step(
-            what,
-            format!("files carry {has}; files of this system that belong to {name} carry {declared}"),
-        );
-    }
-
-    /// The number that the declared group of number `gid` has on this machine.
-    pub(super) fn gid_on_machine(&self, gid: u32, declared: &Declared) -> u32 {
-        let group = declared.groups.iter().find(|group| group.gid == gid);
-        group
-            .and_then(|group| self.group.find(group.name.as_bytes()))
-            .and_then(|record| record.number(2))
-            .unwrap_or(gid)
-    }
-
-    /// The fields that follow the declaration, with their places in passwd(5), as they stand on this machine.
-    pub(super) fn declared_fields(&self, user: &User, declared: &Declared) -> [(Field, usize, String); 4] {
-        [
-            (
-                Field::PrimaryGroup,
-                3,
-                self.gid_on_machine(user.gid, declared).to_string(),
-            ),
-            (Field::Gecos, 4, user.gecos.clone()),
-            (Field::Home, 5, user.home.clone()),
-            (Field::Shell, 6, user.shell.clone()),
-        ]
-    }
-
-    fn update_fields(&mut self, user: &User, declared: &Declared, previous: &Declared) {
-        let before = previous.users.iter().find(|before| before.name == user.name);
-        let before = before.map(|before| self.declared_fields(before, previous));
-        for (field, index, wanted) in self.declared_fields(user, declared) {
-            let name = user.name.as_bytes();
-            let is = self
-                .passwd
-                .find(name)
-                .map_or(Vec::new(), |record| record.get(index).to_vec());
-            if is == wanted.as_bytes() {
-                continue;
-            }
-            let untouched = before.as_ref().is_some_and(|fields| {
-                fields
-                    .iter()
-                    .any(|(f, _, value)| *f == field && value.as_bytes() == is)
-            });
-            let user = user.name.clone();
-            if untouched {
-                self.passwd.set(name, index, wanted.clone().into_bytes());
-                self.step(
-                    What::Set {
-                        user,
-                        field,
-                        to: wanted,
-                    },
-                    "the declaration changed",
-                );
+            let bad = fields.iter().find(|(_, value)| !is_field(value));
+            let why = if !seen.insert(&user.name) {
+                Some("the name is declared twice, the first one counts")
+            } else if !is_name(&user.name) {
+                Some("this is no name for a user")
+            } else if !is_number(user.uid) || !is_number(user.gid) {
+                Some("4294967295 and 65535 mean \"nobody at all\" to the kernel")
             } else {
-                let is = String::from_utf8_lossy(&is).into_owned();
-                let what = What::KeepField {
-                    user,
-                    field,
-                    is,
-                    declared: wanted,
-                };
-                self.step(
-                    what,
-                    "it isn't what the last generation declared, so somebody set it on this machine",
-                );
+                None
+            };
+            if let Some(why) = why {
+                let warning = format!("user {:?} is ignored: {why}", user.name);
+                self.warnings.push(warning);
+            } else if let Some((field, _)) = bad {
+                self.warnings.push(format!(
+                    "user {} is ignored: its {field} has a colon or a control character",
+                    user.name
+                ));
+            } else {
+                accepted.push(user);
+            }
+        }
+        accepted
+    }
+
+    fn accepted_groups(&mut self) -> Vec<&'a Group> {
+        let mut seen = BTreeSet::new();
+        let mut accepted = Vec::new();
+        for group in &self.declared.groups {
+            let why = if !seen.insert(&group.name) {
+                "the name is declared twice, the first one counts"
+            } else if !is_name(&group.name) {
+                "this is no name for a group"
+            } else if !is_number(group.gid) {
+                "4294967295 and 65535 mean \"nobody at all\" to the kernel"
+            } else {
+                accepted.push(group);
+                continue;
+            };
+            let warning = format!("group {:?} is ignored: {why}", group.name);
+            self.warnings.push(warning);
+        }
+        accepted
+    }
+
+    fn merge_groups(&mut self, groups: &[&Group]) {
+        for group in groups {
+            if let Some(entry) = self.group.find(group.name.as_bytes()) {
+                if let Some(gid) = entry.number(2).filter(|gid| *gid != group.gid) {
+                    self.warnings.push(format!(
+                        "group {} keeps its number {gid} on this machine, {} is declared",
+                        group.name, group.gid
+                    ));
+                }
+            } else if let Some(owner) = owner(&self.group, group.gid, group.name.as_bytes()) {
+                self.warnings.push(format!(
+                    "group {} is not added: its number {} belongs to {owner}",
+                    group.name, group.gid
+                ));
+            } else {
+                self.group
+                    .add(Entry::new(&[&group.name, "x", &group.gid.to_string(), ""]));
+                self.step(format!("add group {} ({})", group.name, group.gid), DECLARED);
             }
         }
     }
 
-    fn add_members(&mut self, group: &Group) {
-        for member in &group.members {
-            let joined = self.group.list_name(group.name.as_bytes(), 3, member.as_bytes());
-            let shadow = self
-                .gshadow
-                .list_name(group.name.as_bytes(), 3, member.as_bytes());
-            if joined || shadow {
-                let what = What::Join {
-                    user: member.clone(),
-                    group: group.name.clone(),
-                };
-                self.step(what, "declared by this system");
+    fn merge_users(&mut self, users: &[&User]) {
+        let old: BTreeMap<&str, &User> = self
+            .previous
+            .users
+            .iter()
+            .map(|user| (user.name.as_str(), user))
+            .collect();
+        for user in users {
+            if self.passwd.find(user.name.as_bytes()).is_some() {
+                self.follow(user, old.get(user.name.as_str()).copied());
+            } else if let Some(owner) = owner(&self.passwd, user.uid, user.name.as_bytes()) {
+                self.warnings.push(format!(
+                    "user {} is not added: its number {} belongs to {owner}",
+                    user.name, user.uid
+                ));
+            } else {
+                self.add_user(user);
             }
         }
     }
 
-    fn remove_members(&mut self, declared: &Declared, previous: &Declared) {
-        for group in &previous.groups {
+    /// The number on this machine of the primary group: the declared number means the declared group of that number,
+    /// which may have another number here. None: that group isn't here, and its number belongs to a stranger.
+    fn primary(&self, user: &User) -> Option<u32> {
+        let group = self.declared.groups.iter().find(|group| group.gid == user.gid);
+        match group {
+            Some(group) => self.group.find(group.name.as_bytes())?.number(2),
+            None => Some(user.gid),
+        }
+    }
+
+    fn add_user(&mut self, user: &User) {
+        let Some(gid) = self.primary(user) else {
+            self.warnings.push(format!(
+                "user {} is not added: its group {} could not be added",
+                user.name, user.gid
+            ));
+            return;
+        };
+        if !self.group.entries().any(|group| group.number(2) == Some(gid)) {
+            self.warnings.push(format!(
+                "user {} is in the group {gid}, which no group has as its number",
+                user.name
+            ));
+        }
+        let password = self.shadow.find(user.name.as_bytes()).map(|line| line.get(1));
+        if !shadow::is_locked(password) {
+            self.warnings.push(format!(
+                "user {} gets the password that shadow has for a former user of this name; `passwd -l {}` locks it",
+                user.name, user.name
+            ));
+        }
+        let (uid, gid) = (user.uid.to_string(), gid.to_string());
+        self.passwd.add(Entry::new(&[
+            &user.name,
+            "x",
+            &uid,
+            &gid,
+            &user.gecos,
+            &user.home,
+            &user.shell,
+        ]));
+        self.step(format!("add user {} ({uid})", user.name), DECLARED);
+    }
+
+    fn follow(&mut self, user: &User, old: Option<&User>) {
+        let gid = self.primary(user);
+        let Some(entry) = self.passwd.find_mut(user.name.as_bytes()) else {
+            return;
+        };
+        if let Some(uid) = entry.number(2).filter(|uid| *uid != user.uid) {
+            self.warnings.push(format!(
+                "user {} keeps its number {uid} on this machine, {} is declared",
+                user.name, user.uid
+            ));
+        }
+        if let (Some(here), Some(gid)) = (entry.number(3), gid)
+            && here != gid
+        {
+            self.warnings.push(format!(
+                "user {} keeps its group {here} on this machine, {gid} is declared",
+                user.name
+            ));
+        }
+        let Some(old) = old else { return };
+        let fields = [
+            (4, "full name", &old.gecos, &user.gecos),
+            (5, "home", &old.home, &user.home),
+            (6, "shell", &old.shell, &user.shell),
+        ];
+        for (index, what, before, now) in fields {
+            if before != now && entry.get(index) == before.as_bytes() {
+                entry.set(index, now.as_bytes());
+                self.steps.push(Step {
+                    what: format!("change the {what} of user {} to {now:?}", user.name),
+                    reason: format!("declared; was {before:?}, as declared before"),
+                });
+            }
+        }
+    }
+
+    fn add_members(&mut self, groups: &[&Group]) {
+        for group in groups {
             for member in &group.members {
-                let still = |now: &Group| now.name == group.name && now.members.contains(member);
-                if !declared.groups.iter().any(still) {
-                    self.leave(member, &group.name, "no longer declared");
+                if !is_name(member) {
+                    self.warnings.push(format!(
+                        "member {member:?} of group {} is ignored: this is no name for a user",
+                        group.name
+                    ));
+                    continue;
+                }
+                let name = group.name.as_bytes();
+                let Some(entry) = self.group.find_mut(name) else {
+                    continue;
+                };
+                let mut added = entry.list_add(3, member.as_bytes());
+                if let Some(entry) = self.gshadow.find_mut(name) {
+                    added |= entry.list_add(3, member.as_bytes());
+                }
+                if added {
+                    self.step(format!("add {member} to group {}", group.name), DECLARED);
                 }
             }
         }
     }
 
-    pub(super) fn leave(&mut self, user: &str, group: &str, reason: &str) {
-        let left = self.group.unlist_name(group.as_bytes(), 3, user.as_bytes());
-        let shadow = self.gshadow.unlist_name(group.as_bytes(), 3, user.as_bytes());
-        if left || shadow {
-            self.step(
-                What::Leave {
-                    user: user.to_owned(),
-                    group: group.to_owned(),
-                },
-                reason,
-            );
+    fn complete_shadows(&mut self) {
+        let steps = shadow::complete(&mut self.passwd, &mut self.shadow, false);
+        self.steps.extend(steps);
+        let steps = shadow::complete(&mut self.group, &mut self.gshadow, true);
+        self.steps.extend(steps);
+    }
+
+    /// The same range in both files where both lack one: a container's `id` then shows the same numbers twice.
+    fn give_ranges(&mut self, users: &[&User]) {
+        for user in users {
+            let name = user.name.as_bytes();
+            let Some(uid) = self.passwd.find(name).and_then(|entry| entry.number(2)) else {
+                continue;
+            };
+            if !(FIRST_ORDINARY..END_ORDINARY).contains(&uid) {
+                continue;
+            }
+            let no_uids = !subid::has_range(&self.subuid, name, uid);
+            let no_gids = !subid::has_range(&self.subgid, name, uid);
+            if !no_uids && !no_gids {
+                continue;
+            }
+            let tables = [&self.subuid, &self.subgid];
+            let numbers = self.passwd.entries().chain(self.group.entries());
+            let start = subid::free_start(&tables, numbers.filter_map(|entry| entry.number(2)));
+            let Some(start) = start else {
+                self.warnings.push(format!(
+                    "user {} has no range of subordinate numbers: none of 65536 is free in subuid and subgid",
+                    user.name
+                ));
+                continue;
+            };
+            for (lacks, is_group) in [(no_uids, false), (no_gids, true)] {
+                if lacks {
+                    let (table, file) = if is_group {
+                        (&mut self.subgid, File::Subgid)
+                    } else {
+                        (&mut self.subuid, File::Subuid)
+                    };
+                    table.add(subid::line(&user.name, start));
+                    self.step(
+                        format!("add the range from {start} for {} to {file}", user.name),
+                        "an ordinary user without a range cannot run containers",
+                    );
+                }
+            }
+        }
+    }
+
+    fn finish(self, current: &Texts) -> Plan {
+        let tables = [
+            (File::Passwd, self.passwd),
+            (File::Group, self.group),
+            (File::Shadow, self.shadow),
+            (File::Gshadow, self.gshadow),
+            (File::Subuid, self.subuid),
+            (File::Subgid, self.subgid),
+        ];
+        let files = tables
+            .into_iter()
+            .map(|(file, table)| (file, table.render()))
+            .filter(|(file, text)| !text.is_empty() || current.contains_key(file))
+            .collect();
+        Plan {
+            steps: self.steps,
+            files,
+            warnings: self.warnings,
         }
     }
 }
 
-/// The declaration without what would damage the files, and what is left out.
-fn usable(declared: &Declared) -> (Declared, Vec<Step>) {
-    let mut usable = Declared::default();
-    let mut refused = Vec::new();
-    let mut refuse = |kind, name: &str, fault: &str| {
-        refused.push(Step {
-            what: What::Refuse(kind, name.to_owned()),
-            reason: fault.to_owned(),
-        });
-    };
-    for group in &declared.groups {
-        let known = usable.groups.iter().any(|other| other.name == group.name);
-        match group_fault(group).or(known.then_some("it is declared twice")) {
-            Some(fault) => refuse(Kind::Group, &group.name, fault),
-            None => usable.groups.push(group.clone()),
-        }
+const DECLARED: &str = "declared";
+
+pub(super) fn text(bytes: &[u8]) -> String {
+    bytes.escape_ascii().to_string()
+}
+
+/// Who has the number: a name, or a damaged line (other than a damaged line of `name` itself, which is what the new
+/// line replaces for libc's readers).
+fn owner(table: &Table, number: u32, name: &[u8]) -> Option<String> {
+    let entry = table.entries().find(|entry| entry.number(2) == Some(number));
+    if let Some(entry) = entry {
+        return Some(text(entry.name()));
     }
-    for user in &declared.users {
-        let known = usable.users.iter().any(|other| other.name == user.name);
-        match user_fault(user).or(known.then_some("it is declared twice")) {
-            Some(fault) => refuse(Kind::User, &user.name, fault),
-            None => usable.users.push(user.clone()),
-        }
-    }
-    (usable, refused)
+    table
+        .damaged_numbers(2, name)
+        .any(|used| used == number)
+        .then(|| "a damaged line".into())
 }
 
-/// A password field that no password matches: `!*`, as systemd-sysusers(8) writes it, for the system's own; `!` for
-/// people, which passwd(1) replaces.
-fn no_password(number: u32) -> Vec<u8> {
-    if number < FIRST_ORDINARY || number == NOBODY {
-        b"!*".to_vec()
-    } else {
-        b"!".to_vec()
-    }
+/// What a merge of `declared` went by: of a name declared twice, the first one.
+fn first_of_each_name(declared: &Declared) -> Declared {
+    let mut first = declared.clone();
+    let (mut users, mut groups) = (BTreeSet::new(), BTreeSet::new());
+    first.users.retain(|user| users.insert(user.name.clone()));
+    first.groups.retain(|group| groups.insert(group.name.clone()));
+    first
 }
 
-/// Whether the password of a shadow entry can't be used to log in.
-pub(super) fn is_locked(record: &Record) -> bool {
-    matches!(record.get(1).first(), Some(b'!' | b'*'))
+/// A name that stays a name in all six files and on a command line: no separator of theirs, nothing that makes the line
+/// a comment or NIS's, not only digits (which would be read as a number).
+fn is_name(name: &str) -> bool {
+    !name.is_empty()
+        && name.len() <= 256
+        && !name.starts_with(['-', '+', '#', '~', '.'])
+        && !name
+            .chars()
+            .any(|c| c.is_whitespace() || c.is_control() || matches!(c, ':' | ',' | '/'))
+        && !name.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-fn group_fault(group: &Group) -> Option<&'static str> {
-    name_fault(&group.name)
-        .or_else(|| number_fault(group.gid))
-        .or_else(|| {
-            let unusable = group.members.iter().any(|member| name_fault(member).is_some());
-            unusable.then_some("a member has a name that can't stand in /etc/group")
-        })
+fn is_field(value: &str) -> bool {
+    !value.chars().any(|c| c.is_control() || c == ':')
 }
 
-fn user_fault(user: &User) -> Option<&'static str> {
-    let fields = [&user.gecos, &user.home, &user.shell];
-    let separates = |c: char| c == ':' || c.is_control();
-    name_fault(&user.name)
-        .or_else(|| number_fault(user.uid))
-        .or_else(|| number_fault(user.gid))
-        .or_else(|| {
-            let unusable = fields.iter().any(|field| field.contains(separates));
-            unusable.then_some("its full name, home or shell holds a colon or a control character")
-        })
-        .or_else(|| {
-            (!user.home.is_empty() && !user.home.starts_with('/'))
-                .then_some("its home is not an absolute path")
-        })
-}
-
-/// A declared name must not become a field, a line or an instruction of its own.
-fn name_fault(name: &str) -> Option<&'static str> {
-    let unusable = |c: char| c.is_control() || c.is_whitespace() || matches!(c, ':' | ',' | '/');
-    if name.is_empty() || name.len() > 256 || name.contains(unusable) || name.starts_with(['+', '-', '#']) {
-        return Some("this can't be the name of an account");
-    }
-    None
-}
-
-fn number_fault(number: u32) -> Option<&'static str> {
-    // (uid_t) -1 means "no change" to chown(2) and setresuid(2).
-    (number == u32::MAX).then_some("4294967295 is nobody's number")
+fn is_number(number: u32) -> bool {
+    number != u32::MAX && number != 65535
 }

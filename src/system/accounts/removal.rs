@@ -1,110 +1,172 @@
-//! What the last generation declared and this one doesn't.
+//! What the last declaration had and this one hasn't.
 
-use super::merge::{FIRST_ORDINARY, State, is_locked};
-use super::plan::{Kind, What};
-use crate::system::declared::{Declared, Group, User};
+use std::collections::{BTreeMap, BTreeSet};
 
-pub(super) fn remove_users(state: &mut State, declared: &Declared, previous: &Declared) {
-    for user in &previous.users {
-        let name = user.name.as_bytes();
-        if declared.users.iter().any(|now| now.name == user.name) || state.passwd.find(name).is_none() {
-            continue;
+use super::FIRST_ORDINARY;
+use super::files::Table;
+use super::merge::{Merge, text};
+use super::shadow;
+
+const GONE: &str = "no longer declared";
+
+impl Merge<'_> {
+    pub(super) fn remove_users(&mut self) {
+        let kept: BTreeSet<&str> = self.declared.users.iter().map(|u| u.name.as_str()).collect();
+        for old in &self.previous.users {
+            let name = old.name.as_bytes();
+            if kept.contains(old.name.as_str()) {
+                continue;
+            }
+            let Some(entry) = self.passwd.find(name) else {
+                continue;
+            };
+            let uid = entry.number(2).unwrap_or(0);
+            if uid >= FIRST_ORDINARY {
+                self.warnings.push(format!(
+                    "user {} ({uid}) is no longer declared; ordinary users are never removed, `userdel {}` does it",
+                    old.name, old.name
+                ));
+                continue;
+            }
+            let unchanged = uid != 0
+                && uid == old.uid
+                && entry.number(3) == Some(old.gid)
+                && entry.get(4) == old.gecos.as_bytes()
+                && entry.get(5) == old.home.as_bytes()
+                && entry.get(6) == old.shell.as_bytes()
+                && shadow::is_locked(shadow::password(entry, &self.shadow))
+                && has_once(&self.passwd, name);
+            if !unchanged {
+                self.warnings.push(format!(
+                    "user {} ({uid}) is no longer declared but was changed on this machine; it stays, `userdel {}` removes it",
+                    old.name, old.name
+                ));
+                continue;
+            }
+            self.passwd.remove(name);
+            self.shadow.remove(name);
+            self.step(format!("remove user {} ({uid})", old.name), GONE);
+            self.remove_from_groups(&old.name);
         }
-        if let Some(reason) = reason_to_keep_user(state, user, previous) {
-            state.step(What::KeepUndeclared(Kind::User, user.name.clone()), reason);
-            continue;
-        }
-        let groups: Vec<String> = state
-            .group
-            .records()
-            .chain(state.gshadow.records())
-            .filter(|group| group.lists(3, name))
-            .filter_map(|group| String::from_utf8(group.name().to_vec()).ok())
+    }
+
+    /// A removed user leaves all groups: whoever gets the name next must not inherit them.
+    fn remove_from_groups(&mut self, user: &str) {
+        let declared: BTreeSet<&[u8]> = self
+            .declared
+            .groups
+            .iter()
+            .filter(|group| group.members.iter().any(|member| member == user))
+            .map(|group| group.name.as_bytes())
             .collect();
-        for group in groups {
-            state.leave(&user.name, &group, "the user is removed");
+        let mut left = Vec::new();
+        for entry in self.group.entries_mut() {
+            if !declared.contains(entry.name()) && entry.list_remove(3, user.as_bytes()) {
+                left.push(text(entry.name()));
+            }
         }
-        state.passwd.remove(name);
-        state.shadow.remove(name);
-        state.step(
-            What::Remove(Kind::User, user.name.clone()),
-            "no longer declared, and as it was declared",
-        );
+        for entry in self.gshadow.entries_mut() {
+            if !declared.contains(entry.name()) {
+                let _ = entry.list_remove(2, user.as_bytes());
+                let _ = entry.list_remove(3, user.as_bytes());
+            }
+        }
+        for group in left {
+            self.step(format!("remove {user} from group {group}"), "the user is removed");
+        }
+    }
+
+    pub(super) fn remove_members(&mut self) {
+        let mut wanted: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+        for group in &self.declared.groups {
+            wanted
+                .entry(&group.name)
+                .or_default()
+                .extend(group.members.iter().map(String::as_str));
+        }
+        for old in &self.previous.groups {
+            let name = old.name.as_bytes();
+            for member in &old.members {
+                let stays = wanted
+                    .get(old.name.as_str())
+                    .is_some_and(|members| members.contains(member.as_str()));
+                if stays {
+                    continue;
+                }
+                let mut removed = false;
+                for table in [&mut self.group, &mut self.gshadow] {
+                    if let Some(entry) = table.find_mut(name) {
+                        removed |= entry.list_remove(3, member.as_bytes());
+                    }
+                }
+                if removed {
+                    self.step(format!("remove {member} from group {}", old.name), GONE);
+                }
+            }
+        }
+    }
+
+    pub(super) fn remove_groups(&mut self) {
+        let kept: BTreeSet<&str> = self
+            .declared
+            .groups
+            .iter()
+            .map(|group| group.name.as_str())
+            .collect();
+        for old in &self.previous.groups {
+            let name = old.name.as_bytes();
+            if kept.contains(old.name.as_str()) {
+                continue;
+            }
+            let Some(entry) = self.group.find(name) else {
+                continue;
+            };
+            let gid = entry.number(2).unwrap_or(0);
+            if gid >= FIRST_ORDINARY {
+                self.warnings.push(format!(
+                    "group {} ({gid}) is no longer declared; ordinary groups are never removed, `groupdel {}` does it",
+                    old.name, old.name
+                ));
+                continue;
+            }
+            // The number once more, under another name or as somebody's primary group: it is in use.
+            let in_use = self.passwd.entries().any(|user| user.number(3) == Some(gid))
+                || self.declared.users.iter().any(|user| user.gid == gid)
+                || self
+                    .group
+                    .entries()
+                    .filter(|group| group.number(2) == Some(gid))
+                    .count()
+                    > 1;
+            let has_admins = self
+                .gshadow
+                .find(name)
+                .is_some_and(|line| !line.get(2).is_empty());
+            let unchanged = gid != 0
+                && gid == old.gid
+                && entry.list(3).next().is_none()
+                && !has_admins
+                && shadow::is_locked(shadow::password(entry, &self.gshadow))
+                && has_once(&self.group, name);
+            if in_use || !unchanged {
+                let why = if in_use {
+                    "is still in use"
+                } else {
+                    "was changed on this machine"
+                };
+                self.warnings.push(format!(
+                    "group {} ({gid}) is no longer declared but {why}; it stays, `groupdel {}` removes it",
+                    old.name, old.name
+                ));
+                continue;
+            }
+            self.group.remove(name);
+            self.gshadow.remove(name);
+            self.step(format!("remove group {} ({gid})", old.name), GONE);
+        }
     }
 }
 
-fn reason_to_keep_user(state: &State, user: &User, previous: &Declared) -> Option<&'static str> {
-    let name = user.name.as_bytes();
-    let record = state.passwd.find(name)?;
-    if user.uid == 0 || record.number(2) == Some(0) {
-        return Some("root is never removed");
-    }
-    if user.uid >= FIRST_ORDINARY || record.number(2).is_some_and(|uid| uid >= FIRST_ORDINARY) {
-        return Some("no longer declared, but people are never removed; use userdel if it is to go");
-    }
-    if record.number(2) != Some(user.uid) {
-        return Some("no longer declared, but it has another number than declared");
-    }
-    let mut fields = state.declared_fields(user, previous).into_iter();
-    if !fields.all(|(_, index, declared)| record.get(index) == declared.as_bytes()) {
-        return Some("no longer declared, but it was changed on this machine");
-    }
-    let shadow = state.shadow.find(name);
-    // `x` refers to the shadow entry; without one nobody can log in.
-    let locked = if record.get(1) == b"x" {
-        shadow.is_none_or(is_locked)
-    } else {
-        is_locked(record)
-    };
-    if !locked {
-        return Some("no longer declared, but it has a password");
-    }
-    let has_range = state.subuid.find(name).is_some() || state.subgid.find(name).is_some();
-    has_range.then_some("no longer declared, but it was given subordinate numbers")
-}
-
-pub(super) fn remove_groups(state: &mut State, declared: &Declared, previous: &Declared) {
-    for group in &previous.groups {
-        let name = group.name.as_bytes();
-        if declared.groups.iter().any(|now| now.name == group.name) || state.group.find(name).is_none() {
-            continue;
-        }
-        if let Some(reason) = reason_to_keep_group(state, group) {
-            state.step(What::KeepUndeclared(Kind::Group, group.name.clone()), reason);
-            continue;
-        }
-        state.group.remove(name);
-        state.gshadow.remove(name);
-        state.step(
-            What::Remove(Kind::Group, group.name.clone()),
-            "no longer declared, and unused",
-        );
-    }
-}
-
-fn reason_to_keep_group(state: &State, group: &Group) -> Option<&'static str> {
-    let record = state.group.find(group.name.as_bytes())?;
-    let gid = record.number(2)?;
-    if gid == 0 {
-        return Some("root's group is never removed");
-    }
-    if state.passwd.holder(3, gid).is_some() {
-        return Some("no longer declared, but it is a user's primary group");
-    }
-    if gid >= FIRST_ORDINARY || group.gid >= FIRST_ORDINARY {
-        return Some(
-            "no longer declared, but groups of people are never removed; use groupdel if it is to go",
-        );
-    }
-    if gid != group.gid {
-        return Some("no longer declared, but it has another number than declared");
-    }
-    if record.list(3).next().is_some() {
-        return Some("no longer declared, but it has members that were added on this machine");
-    }
-    let unlocked = state.gshadow.find(group.name.as_bytes()).is_some_and(|shadow| {
-        !(shadow.get(1).is_empty() || is_locked(shadow))
-            || shadow.list(2).chain(shadow.list(3)).next().is_some()
-    });
-    unlocked.then_some("no longer declared, but it has a password, administrators or members of its own")
+fn has_once(table: &Table, name: &[u8]) -> bool {
+    table.entries().filter(|entry| entry.name() == name).count() == 1
 }

@@ -1,0 +1,149 @@
+#!/bin/sh
+# PID 1 of the builder machine: makes the disks of one layout by Debian's own tools, says what they load into the
+# kernel, and switches off. The kernel hands its parameters over as variables:
+#   layout      lvm-on-luks or luks-on-lvm
+#   luks_uuids  one for each target disk (lvm-on-luks), or one
+#   names       the mappings' names, in the same order
+#   passphrase, root_mib, swap_mib, swap_uuid, stripes
+# Disks: vda the root file system's image, vdb the ESP's contents as a tar archive, vdc and on the targets.
+set -eu
+export PATH=/usr/sbin:/usr/bin DM_DISABLE_UDEV=1 LC_ALL=C.UTF-8
+
+finish() {
+    code=$?
+    [ $code = 0 ] && echo "KEEL-BUILDER-DONE" || echo "KEEL-BUILDER-FAILED $code"
+    sync
+    # Switches off without asking; until it's done, PID 1 must not end.
+    echo o >/proc/sysrq-trigger
+    sleep 600
+}
+trap finish EXIT
+
+say() {
+    read -r up _ </proc/uptime
+    echo "builder $up: $*"
+}
+
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mountpoint -q /dev || mount -t devtmpfs devtmpfs /dev
+mount -t tmpfs tmpfs /run
+mkdir -p /run/cryptsetup /run/lock/lvm
+modprobe -a virtio_pci virtio_blk dm_mod dm_crypt xts ext4 vfat nls_cp437 nls_ascii af_alg algif_skcipher algif_hash
+cat >/etc/lvm/lvmlocal.conf <<EOF
+activation { udev_sync = 0 udev_rules = 0 monitoring = 0 }
+devices { use_devicesfile = 0 obtain_device_list_from_udev = 0 external_device_info_source = "none" }
+backup { backup = 0 archive = 0 }
+EOF
+
+targets=$(ls -d /dev/vd[c-z])
+say "partitions on" $targets
+partitions=""
+for disk in $targets; do
+    if [ -z "$partitions" ]; then
+        printf 'label: gpt\nsize=300MiB, type=U, name=esp\ntype=L, name=keel-1\n' | sfdisk --quiet "$disk"
+        esp=${disk}1
+        partitions=${disk}2
+    else
+        printf 'label: gpt\ntype=L, name=keel-2\n' | sfdisk --quiet "$disk"
+        partitions="$partitions ${disk}1"
+    fi
+done
+
+say "ESP"
+mkfs.vfat -F 32 -n ESP "$esp" >/dev/null
+mkdir -p /run/esp
+mount -t vfat "$esp" /run/esp
+tar -x --no-same-owner -f /dev/vdb -C /run/esp
+umount /run/esp
+
+# Small costs for the key derivation: it's emulated here and at every boot. `$sector_size` is set for 4096-byte blocks.
+encrypt() {
+    printf %s "$passphrase" | cryptsetup luksFormat --batch-mode --type luks2 --uuid "$2" --key-file - \
+        --pbkdf argon2id --pbkdf-memory 65536 --pbkdf-force-iterations 4 --pbkdf-parallel 2 \
+        ${sector_size:+--sector-size "$sector_size"} "$1"
+}
+
+unlock() {
+    printf %s "$passphrase" | cryptsetup open --allow-discards --key-file - "$1" "$2"
+}
+
+# Calls `$1 PARTITION UUID NAME` for every volume.
+each_volume() {
+    remaining_uuids=$luks_uuids
+    remaining_names=$names
+    for partition in $2; do
+        uuid=${remaining_uuids%%,*} remaining_uuids=${remaining_uuids#*,}
+        name=${remaining_names%%,*} remaining_names=${remaining_names#*,}
+        "$1" "$partition" "$uuid" "$name"
+    done
+}
+encrypt_one() { encrypt "$1" "$2"; }
+unlock_one() { unlock "$1" "$3"; mapped="$mapped /dev/mapper/$3"; }
+close_one() { cryptsetup close "$3"; }
+
+say "LUKS and LVM"
+mapped=""
+case $layout in
+lvm-on-luks)
+    each_volume encrypt_one "$partitions"
+    each_volume unlock_one "$partitions"
+    # A chunk of 16 KiB, so that files lie on all disks.
+    vgcreate -q vg $mapped
+    lvcreate -q -y -Wn -Zn -n root -L "${root_mib}m" ${stripes:+-i "$stripes" -I 16k} vg
+    lvcreate -q -y -Wn -Zn -n swap -L "${swap_mib}m" vg
+    root=/dev/vg/root
+    ;;
+luks-on-lvm)
+    vgcreate -q vg $partitions
+    lvcreate -q -y -Wn -Zn -n crypt -L "$((root_mib + 16))m" vg
+    lvcreate -q -y -Wn -Zn -n swap -L "${swap_mib}m" vg
+    each_volume encrypt_one /dev/vg/crypt
+    each_volume unlock_one /dev/vg/crypt
+    root=${mapped# }
+    ;;
+esac
+
+say "root file system"
+e2image -ra /dev/vda "$root"
+mkswap -q -U "$swap_uuid" -L swap /dev/vg/swap
+sync
+
+say "once more from the start, as a boot does it"
+case $layout in
+lvm-on-luks)
+    vgchange -q -an vg
+    each_volume close_one "$partitions"
+    each_volume unlock_one "$partitions"
+    vgchange -q -ay vg
+    ;;
+luks-on-lvm)
+    each_volume close_one /dev/vg/crypt
+    vgchange -q -an vg
+    vgchange -q -ay vg
+    each_volume unlock_one /dev/vg/crypt
+    ;;
+esac
+e2fsck -fn "$root"
+echo "KEEL-TABLES-BEGIN"
+dmsetup table
+echo "KEEL-TABLES-UUIDS"
+dmsetup info -c --noheadings --separator ' ' -o name,uuid
+echo "KEEL-TABLES-DEVICES"
+for device in /sys/dev/block/*; do
+    name=$(cat "$device/dm/name" 2>/dev/null || cat "$device/partition" 2>/dev/null || true)
+    echo "${device##*/} $(basename "$(readlink "$device")") $name"
+done
+echo "KEEL-TABLES-END"
+
+case $layout in
+lvm-on-luks)
+    vgchange -q -an vg
+    each_volume close_one "$partitions"
+    ;;
+luks-on-lvm)
+    each_volume close_one /dev/vg/crypt
+    vgchange -q -an vg
+    ;;
+esac
+say "made"

@@ -1,0 +1,237 @@
+//! A virtual machine: QEMU with its firmware, disks, serial console and control socket.
+
+use std::ffi::OsString;
+use std::fs;
+use std::os::fd::AsFd;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use crate::console::Console;
+use crate::disk::{Bus, Disk};
+use crate::process::tied;
+use crate::qmp::Qmp;
+
+/// UEFI firmware and its variables, as Debian 12 and 13 name them.
+const FIRMWARE: &str = "/usr/share/OVMF/OVMF_CODE_4M.fd";
+const FIRMWARE_VARIABLES: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
+
+/// How long QEMU may take to open its sockets.
+const START: Duration = Duration::from_secs(30);
+
+/// What starts in the machine.
+#[derive(Clone, Debug)]
+pub(crate) enum Firmware {
+    /// OVMF, which starts the boot loader of a disk. The variables are kept in this file, made when it's missing.
+    Uefi {
+        /// Boot entries, one-shot choices and so on.
+        variables: PathBuf,
+    },
+    /// The kernel itself, for what needs no boot loader: some seconds less.
+    Kernel {
+        /// The kernel's image.
+        kernel: PathBuf,
+        /// The initrd.
+        initrd: PathBuf,
+        /// The command line.
+        command_line: String,
+    },
+}
+
+/// A machine to start.
+#[derive(Clone, Debug)]
+pub(crate) struct Machine {
+    /// What starts in it.
+    pub firmware: Firmware,
+    /// Its disks, in their order.
+    pub disks: Vec<Disk>,
+    /// Whether root is logged in on the serial console without being asked.
+    pub autologin: bool,
+    /// Memory, in MiB.
+    pub memory_mib: u32,
+    /// Where the console's log goes.
+    pub directory: PathBuf,
+    /// Name of the log, without its ending.
+    pub log_name: String,
+}
+
+/// A machine that runs. Dropped, its power is cut.
+pub(crate) struct Running {
+    child: Child,
+    /// The first serial port.
+    pub console: Console,
+    qmp: Qmp,
+    sockets: PathBuf,
+    started: Instant,
+}
+
+impl Machine {
+    /// Starts it.
+    pub(crate) fn start(&self) -> Result<Running> {
+        let sockets = socket_directory()?;
+        let started = Instant::now();
+        let console = Socket::bind(&sockets, "console")?;
+        let control = Socket::bind(&sockets, "qmp")?;
+        let log = self.directory.join(format!("{}.qemu.log", self.log_name));
+        let errors = fs::File::create(&log).with_context(|| format!("{} can't be made", log.display()))?;
+        let child = tied("qemu-system-x86_64".as_ref())
+            .args(self.arguments(&console.path, &control.path)?)
+            .stdin(Stdio::null())
+            .stdout(errors.try_clone().context("a log can't be shared")?)
+            .stderr(errors)
+            .spawn()
+            .context("QEMU can't be started")?;
+        let mut child = Killed(Some(child));
+        let said = || fs::read_to_string(&log).unwrap_or_default();
+        let console = console.accept().with_context(|| format!("QEMU doesn't start: {}", said()))?;
+        let control = control.accept().with_context(|| format!("QEMU doesn't start: {}", said()))?;
+        let console = Console::new(console, &self.directory.join(format!("{}.log", self.log_name)), started)?;
+        let qmp = Qmp::new(control)?;
+        let child = child.0.take().context("QEMU is gone")?;
+        Ok(Running { child, console, qmp, sockets, started })
+    }
+
+    fn arguments(&self, console: &Path, control: &Path) -> Result<Vec<OsString>> {
+        // One thread for both processors: with one each, QEMU 7.2 now and then runs code that the kernel has just
+        // patched ("Oops: int3" early in the boot).
+        let mut arguments: Vec<OsString> = [
+            "-accel", "tcg,thread=single", "-cpu", "max", "-smp", "2", "-machine", "q35", "-display", "none",
+            "-nic", "none", "-no-reboot", "-nodefaults", "-vga", "std", "-m",
+        ]
+        .map(OsString::from)
+        .into();
+        let mut add = |words: &[&str]| arguments.extend(words.iter().map(OsString::from));
+        add(&[&self.memory_mib.to_string()]);
+        add(&["-chardev", &format!("socket,id=console,path={}", console.display()), "-serial", "chardev:console"]);
+        add(&["-chardev", &format!("socket,id=qmp,path={}", control.display()), "-mon", "chardev=qmp,mode=control"]);
+        // A root shell on the serial console, by systemd's credentials (systemd.exec(5), agetty(8)): the generations
+        // themselves are as on any machine.
+        if self.autologin {
+            for credential in ["agetty.autologin=root", "login.noauth=yes"] {
+                add(&["-smbios", &format!("type=11,value=io.systemd.credential:tty.serial.ttyS0.{credential}")]);
+            }
+        }
+        match &self.firmware {
+            Firmware::Uefi { variables } => {
+                if !variables.exists() {
+                    let _ = fs::copy(FIRMWARE_VARIABLES, variables)
+                        .with_context(|| format!("{FIRMWARE_VARIABLES} can't be copied (package ovmf)"))?;
+                }
+                add(&["-drive", &format!("if=pflash,unit=0,format=raw,readonly=on,file={FIRMWARE}")]);
+                add(&["-drive", &format!("if=pflash,unit=1,format=raw,file={}", variables.display())]);
+            }
+            Firmware::Kernel { kernel, initrd, command_line } => {
+                add(&["-kernel", &kernel.to_string_lossy(), "-initrd", &initrd.to_string_lossy()]);
+                add(&["-append", command_line]);
+            }
+        }
+        for (index, disk) in self.disks.iter().enumerate() {
+            // Caching is safe from the guest's power cuts: what QEMU was given stays in the host's page cache.
+            add(&["-drive", &format!(
+                "id=disk{index},if=none,cache=unsafe,discard=unmap,format={},file={}{}",
+                disk.format.name(),
+                disk.path.display(),
+                if disk.read_only { ",readonly=on" } else { "" },
+            )]);
+            let serial = &disk.serial;
+            add(&["-device", &match disk.bus {
+                Bus::Nvme { block_bytes } => format!(
+                    "nvme,drive=disk{index},serial={serial},logical_block_size={block_bytes},physical_block_size={block_bytes}"
+                ),
+                Bus::Virtio { block_bytes } => format!(
+                    "virtio-blk-pci,drive=disk{index},serial={serial},logical_block_size={block_bytes},physical_block_size={block_bytes}"
+                ),
+            }]);
+        }
+        Ok(arguments)
+    }
+}
+
+impl Running {
+    /// Time since it was switched on.
+    pub(crate) fn uptime(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// Takes a picture of the screen.
+    pub(crate) fn screenshot(&mut self, path: &Path) -> Result<()> {
+        self.qmp.screenshot(path)
+    }
+
+    /// Presses the power button.
+    pub(crate) fn press_power_button(&mut self) -> Result<()> {
+        self.qmp.press_power_button()
+    }
+
+    /// Waits until the guest has switched itself off, or restarts (which ends the machine too).
+    pub(crate) fn wait_until_off(mut self, within: Duration) -> Result<()> {
+        self.console.expect_end(within)?;
+        let status = self.child.wait().context("QEMU can't be waited for")?;
+        if !status.success() {
+            bail!("QEMU ended with {status}");
+        }
+        Ok(())
+    }
+
+    /// Cuts the power: the guest has no chance to write anything more.
+    pub(crate) fn cut_power(self) {}
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = fs::remove_dir_all(&self.sockets);
+    }
+}
+
+/// A child that is killed unless it's taken out.
+struct Killed(Option<Child>);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.0 {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// A socket that QEMU connects to: it's there before QEMU is, so nothing has to be waited for by trying.
+struct Socket {
+    path: PathBuf,
+    listener: UnixListener,
+}
+
+impl Socket {
+    fn bind(directory: &Path, name: &str) -> Result<Socket> {
+        let path = directory.join(name);
+        let listener = UnixListener::bind(&path).with_context(|| format!("{} can't be made", path.display()))?;
+        Ok(Socket { path, listener })
+    }
+
+    fn accept(&self) -> Result<UnixStream> {
+        let timeout = PollTimeout::try_from(START).context("deadline")?;
+        let ready = poll(&mut [PollFd::new(self.listener.as_fd(), PollFlags::POLLIN)], timeout).context("poll")?;
+        if ready == 0 {
+            bail!("it doesn't connect to {}", self.path.display());
+        }
+        let (stream, _) = self.listener.accept().context("accept")?;
+        Ok(stream)
+    }
+}
+
+/// A new directory for sockets. In /tmp, because the path of a socket is at most 107 bytes long.
+fn socket_directory() -> Result<PathBuf> {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    let path = Path::new("/tmp").join(format!("keel-qemu-{}-{number}", std::process::id()));
+    let _ = fs::remove_dir_all(&path);
+    fs::create_dir(&path).with_context(|| format!("{} can't be made", path.display()))?;
+    Ok(path)
+}

@@ -1,0 +1,97 @@
+//! QEMU's machine protocol: screenshots, buttons, the end (QEMU, docs/interop/qmp-spec.rst).
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use serde_json::{Value, json};
+
+/// How long QEMU may take to answer.
+const ANSWER: Duration = Duration::from_secs(60);
+
+/// A connection to one QEMU.
+pub(crate) struct Qmp {
+    reader: BufReader<UnixStream>,
+}
+
+impl Qmp {
+    /// Takes the greeting and turns commands on.
+    pub(crate) fn new(stream: UnixStream) -> Result<Qmp> {
+        stream.set_read_timeout(Some(ANSWER)).context("the QMP socket takes no deadline")?;
+        let mut qmp = Qmp { reader: BufReader::new(stream) };
+        let greeting = qmp.receive()?;
+        if greeting.get("QMP").is_none() {
+            bail!("QEMU greets with {greeting} instead of QMP");
+        }
+        let _ = qmp.execute("qmp_capabilities", &Value::Null)?;
+        Ok(qmp)
+    }
+
+    /// Runs a command and gives its result. Events that come in between are left out.
+    pub(crate) fn execute(&mut self, command: &str, arguments: &Value) -> Result<Value> {
+        let mut message = json!({ "execute": command });
+        if !arguments.is_null()
+            && let Some(object) = message.as_object_mut()
+        {
+            let _ = object.insert("arguments".to_owned(), arguments.clone());
+        }
+        self.reader
+            .get_ref()
+            .write_all(format!("{message}\n").as_bytes())
+            .with_context(|| format!("QEMU can't be told to {command}"))?;
+        loop {
+            let answer = self.receive().with_context(|| format!("QEMU doesn't answer to {command}"))?;
+            if let Some(result) = answer.get("return") {
+                return Ok(result.clone());
+            }
+            if let Some(error) = answer.get("error") {
+                bail!("QEMU refuses {command}: {error}");
+            }
+        }
+    }
+
+    /// Writes the screen as a PNG picture.
+    pub(crate) fn screenshot(&mut self, path: &Path) -> Result<()> {
+        let _ = self.execute("screendump", &json!({ "filename": path, "format": "png" }))?;
+        Ok(())
+    }
+
+    /// Presses the power button.
+    pub(crate) fn press_power_button(&mut self) -> Result<()> {
+        let _ = self.execute("system_powerdown", &Value::Null)?;
+        Ok(())
+    }
+
+    fn receive(&mut self) -> Result<Value> {
+        let mut line = String::new();
+        if self.reader.read_line(&mut line).context("QEMU's answer can't be read")? == 0 {
+            bail!("QEMU has ended");
+        }
+        serde_json::from_str(&line).with_context(|| format!("QEMU says what isn't JSON: {line:?}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn events_before_an_answer_are_passed_over() {
+        let (ours, mut qemu) = UnixStream::pair().unwrap();
+        qemu.write_all(b"{\"QMP\": {}}\n{\"return\": {}}\n{\"event\": \"RESET\"}\n{\"return\": {\"status\": \"running\"}}\n")
+            .unwrap();
+        let mut qmp = Qmp::new(ours).unwrap();
+        assert_eq!(qmp.execute("query-status", &Value::Null).unwrap(), json!({ "status": "running" }));
+    }
+
+    #[test]
+    fn a_refusal_is_an_error_that_names_the_command() {
+        let (ours, mut qemu) = UnixStream::pair().unwrap();
+        qemu.write_all(b"{\"QMP\": {}}\n{\"return\": {}}\n{\"error\": {\"class\": \"GenericError\"}}\n").unwrap();
+        let error = Qmp::new(ours).unwrap().execute("screendump", &Value::Null).unwrap_err();
+        assert!(error.to_string().contains("screendump"), "{error}");
+    }
+}
