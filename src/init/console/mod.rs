@@ -107,8 +107,10 @@ impl Consoles {
         for terminal in &mut self.terminals {
             terminal.flush();
             let keys = terminal.read();
-            self.key_pressed |= !keys.is_empty();
-            let Some(prompt) = &self.prompt else { continue };
+            let Some(prompt) = &self.prompt else {
+                self.key_pressed |= !keys.is_empty();
+                continue;
+            };
             if terminal.type_keys(&keys, prompt) && line.is_none() {
                 line = Some(Line { bytes: terminal.take_line(), console: terminal.name().to_owned() });
             }

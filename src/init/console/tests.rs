@@ -106,4 +106,8 @@ fn a_key_without_a_prompt_is_remembered_once() {
     assert!(bench.press(0, b" ", &mut consoles).is_none());
     assert!(consoles.take_pending_key());
     assert!(!consoles.take_pending_key());
+    // What answers a prompt doesn't ask for the picker.
+    consoles.set_prompt(passphrase());
+    assert!(bench.press(0, b"secret\r", &mut consoles).is_some());
+    assert!(!consoles.take_pending_key());
 }
