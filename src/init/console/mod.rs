@@ -20,10 +20,10 @@ use std::path::{Path, PathBuf};
 use nix::poll::{PollFd, PollFlags};
 use zeroize::Zeroizing;
 
-pub use picker::{Choice, Picker, PickerItem};
-pub use prompt::{Echo, Prompt};
 use kernel_log::KernelLog;
+pub use picker::{Choice, Picker, PickerItem};
 use prompt::Layout;
+pub use prompt::{Echo, Prompt};
 use tty::Tty;
 
 /// A line that somebody entered.
@@ -52,7 +52,12 @@ impl Consoles {
     /// (names without options); `/dev/console` when there is no other. What can't be opened is left out: a machine
     /// without any console still boots when it needs none. See [`Consoles::rescan`] for those that appear later.
     pub fn open(dev: &Path, sysfs: &Path, parameters: &[String]) -> Consoles {
-        Self::with_log(dev, sysfs, parameters, KernelLog::new(Path::new("/proc/sys/kernel/printk")))
+        Self::with_log(
+            dev,
+            sysfs,
+            parameters,
+            KernelLog::new(Path::new("/proc/sys/kernel/printk")),
+        )
     }
 
     fn with_log(dev: &Path, sysfs: &Path, parameters: &[String], kernel_log: KernelLog) -> Consoles {

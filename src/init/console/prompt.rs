@@ -109,8 +109,14 @@ mod tests {
             (&long, &(long.trim_end().to_owned() + "\n"), "> ", 77),
         ];
         for (text, above, line, room) in table {
-            let layout = Layout::of(&Prompt { text: text.to_owned(), echo: Echo::Stars });
-            assert_eq!((layout.above.as_str(), layout.line(), layout.room()), (above, line, room));
+            let layout = Layout::of(&Prompt {
+                text: text.to_owned(),
+                echo: Echo::Stars,
+            });
+            assert_eq!(
+                (layout.above.as_str(), layout.line(), layout.room()),
+                (above, line, room)
+            );
         }
     }
 }
