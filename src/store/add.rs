@@ -36,6 +36,9 @@ pub enum AddError {
     /// The database refused.
     #[error(transparent)]
     Db(#[from] DbError),
+    /// A thread ended without a result.
+    #[error("{0} ended unexpectedly: this is a fault in keel")]
+    Thread(&'static str),
 }
 
 fn at(path: &Path) -> impl FnOnce(io::Error) -> AddError {

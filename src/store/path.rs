@@ -44,7 +44,7 @@ pub struct StorePath {
 impl StorePath {
     /// From `<hash>-<name>`.
     pub fn from_base_name(base: &str) -> Result<Self, PathError> {
-        let shorten = || base.chars().take(300).collect::<String>();
+        let shorten = || short(base);
         let (hash, rest) = base.split_at_checked(HASH_LEN).ok_or_else(|| PathError::MissingDash(shorten()))?;
         let name = rest.strip_prefix('-').ok_or_else(|| PathError::MissingDash(shorten()))?;
         if !hash.bytes().all(base32::is_digit) {
@@ -60,7 +60,7 @@ impl StorePath {
             .strip_prefix(store_dir)
             .and_then(|rest| rest.strip_prefix('/'))
             .filter(|base| !base.contains('/'))
-            .ok_or_else(|| PathError::NotInStore(path.chars().take(300).collect()))?;
+            .ok_or_else(|| PathError::NotInStore(short(path)))?;
         Self::from_base_name(base)
     }
 
@@ -103,13 +103,13 @@ pub fn check_name(name: &str) -> Result<(), PathError> {
         return Err(PathError::EmptyName(name.to_owned()));
     }
     if name.len() > NAME_MAX {
-        return Err(PathError::NameTooLong(name.chars().take(300).collect()));
+        return Err(PathError::NameTooLong(short(name)));
     }
     let allowed = |c: u8| c.is_ascii_alphanumeric() || b"+-._?=".contains(&c);
     // Newer versions of Nix refuse names whose first word is `.` or `..`.
     let dots = matches!(name.split('-').next(), Some("." | ".."));
     if dots || !name.bytes().all(allowed) {
-        return Err(PathError::InvalidName(name.to_owned()));
+        return Err(PathError::InvalidName(short(name)));
     }
     Ok(())
 }
@@ -170,6 +170,11 @@ pub fn fixed_output_path(
     let method = if recursive { "r:" } else { "" };
     let inner: [u8; 32] = Sha256::digest(format!("fixed:out:{method}{algorithm}:{hash}:").as_bytes()).into();
     make_store_path(store_dir, Kind::Output("out"), &inner, name)
+}
+
+// What comes from a damaged link or file is shown on a console: not long, and nothing that moves the cursor.
+fn short(text: &str) -> String {
+    text.chars().take(250).map(|c| if c.is_control() { '?' } else { c }).collect()
 }
 
 fn with_references(kind: &str, references: References<'_>, store_dir: &str) -> String {
