@@ -206,7 +206,7 @@ impl CommandLine {
             "root" => self.root = Some(device(text)?),
             "resume" => self.resume = Some(device(text)?),
             "rootfstype" => {
-                self.root_kind = Some(text.to_owned()).filter(|kind| !matches!(kind.as_str(), "" | "auto"))
+                self.root_kind = Some(text.to_owned()).filter(|kind| !matches!(kind.as_str(), "" | "auto"));
             }
             // As systemd's: several add up.
             "rootflags" => match &mut self.root_flags {
@@ -224,7 +224,7 @@ impl CommandLine {
                 self.panic = Some(
                     text.parse()
                         .map_err(|_| "it takes a number of seconds".to_owned())?,
-                )
+                );
             }
             "systemd.machine_id" => self.machine_id = Some(machine_id(text)?),
             "fsck.mode" => self.fsck.mode = fsck_mode(text)?,
