@@ -1,1 +1,3 @@
 //! Verbs of `keel` and what they print.
+
+pub mod boot;
