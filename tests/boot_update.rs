@@ -129,6 +129,7 @@ fn initrd(content: &[u8]) -> String {
     format!("EFI/keel/{}-initrd", hexadecimal(content))
 }
 
+#[allow(clippy::format_collect)]
 fn hexadecimal(content: &[u8]) -> String {
     Sha256::digest(content)
         .iter()
@@ -158,15 +159,15 @@ fn picture(directory: &Path) -> Picture {
     found
 }
 
-/// A FAT file system in a file, mounted until this goes.
-struct Fat {
+/// A small file system, mounted until this goes.
+struct Small {
     _image: TempDir,
     mounted: PathBuf,
 }
 
-impl Fat {
-    /// Made by `mkfs.vfat` (dosfstools); nothing when this machine can't make or mount one.
-    fn new(kilobytes: u64, at: &Path) -> Option<Fat> {
+impl Small {
+    /// FAT, made by `mkfs.vfat` (dosfstools), or a tmpfs where the kernel has no FAT; nothing when not root.
+    fn new(kilobytes: u64, at: &Path) -> Option<Small> {
         let image = TempDir::new().unwrap();
         let file = image.path().join("esp");
         fs::File::create(&file)
@@ -174,24 +175,31 @@ impl Fat {
             .set_len(kilobytes * 1024)
             .unwrap();
         let done = |command: &mut Command| command.output().is_ok_and(|output| output.status.success());
-        let ready = done(Command::new("mkfs.vfat").arg(&file))
+        let size = format!("size={kilobytes}k");
+        let fat = done(Command::new("mkfs.vfat").arg(&file))
             && done(
                 Command::new("mount")
                     .args(["-o", "loop", "-t", "vfat"])
                     .arg(&file)
                     .arg(at),
             );
+        let ready = fat
+            || done(
+                Command::new("mount")
+                    .args(["-t", "tmpfs", "-o", &size, "tmpfs"])
+                    .arg(at),
+            );
         if !ready {
-            eprintln!("skipped: no FAT file system can be made and mounted here");
+            eprintln!("skipped: no file system can be mounted here");
         }
-        ready.then(|| Fat {
+        ready.then(|| Small {
             _image: image,
             mounted: at.to_owned(),
         })
     }
 }
 
-impl Drop for Fat {
+impl Drop for Small {
     fn drop(&mut self) {
         let _ = Command::new("umount").arg(&self.mounted).status();
     }
@@ -501,9 +509,9 @@ fn without_any_systemd_boot_nothing_is_written() {
 }
 
 #[test]
-fn a_full_fat_esp_is_refused_with_numbers_and_what_is_said_to_be_needed_is_enough() {
+fn a_full_esp_is_refused_with_numbers_and_what_is_said_to_be_needed_is_enough() {
     let machine = Machine::new();
-    let Some(_fat) = Fat::new(2048, &machine.esp) else {
+    let Some(_mount) = Small::new(2048, &machine.esp) else {
         return;
     };
     machine.generation(1, &vec![1; 900_000], b"initrd one");
@@ -543,7 +551,7 @@ fn a_full_fat_esp_is_refused_with_numbers_and_what_is_said_to_be_needed_is_enoug
 #[test]
 fn deleted_generations_make_room_when_asked_for() {
     let machine = Machine::new();
-    let Some(_fat) = Fat::new(2048, &machine.esp) else {
+    let Some(_mount) = Small::new(2048, &machine.esp) else {
         return;
     };
     machine.generation(1, &vec![1; 900_000], b"initrd one");
