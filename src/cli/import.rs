@@ -40,28 +40,41 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
         clamp: source_date_epoch()?,
     };
     let mut waiting = |path: &Path| {
-        eprintln!("keel: import: another process holds {}: waiting for it", path.display());
+        eprintln!(
+            "keel: import: another process holds {}: waiting for it",
+            path.display()
+        );
     };
-    let done = import(&request, &mut |notice| eprintln!("keel: import: {notice}"), &mut waiting)?;
+    let done = import(
+        &request,
+        &mut |notice| eprintln!("keel: import: {notice}"),
+        &mut waiting,
+    )?;
     println!("{}", done.system.absolute(layout.store_dir()));
-    let state = if done.is_new { "new generation" } else { "unchanged: generation" };
+    let state = if done.is_new {
+        "new generation"
+    } else {
+        "unchanged: generation"
+    };
     println!(
         "{state} {} of profile {}: kernel {}, {} packages, {} new objects",
         done.generation, args.profile, done.kernel_version, done.packages, done.new_objects
     );
-    if request_has_no_initrd(args) {
-        eprintln!("keel: import: warning: the system has no initrd, so that nothing can boot it: give --initrd FILE");
+    if args.initrd.is_none() {
+        eprintln!(
+            "keel: import: warning: the system has no initrd, so that nothing can boot it: give --initrd FILE"
+        );
     }
     Ok(())
 }
 
-fn request_has_no_initrd(args: &Args) -> bool {
-    args.initrd.is_none()
-}
-
 // https://reproducible-builds.org/specs/source-date-epoch/
 fn source_date_epoch() -> anyhow::Result<Option<i64>> {
-    let Some(value) = std::env::var_os("SOURCE_DATE_EPOCH") else { return Ok(None) };
+    let Some(value) = std::env::var_os("SOURCE_DATE_EPOCH") else {
+        return Ok(None);
+    };
     let parsed = value.to_str().and_then(|text| text.parse().ok());
-    parsed.map(Some).context("SOURCE_DATE_EPOCH holds no number of seconds")
+    parsed
+        .map(Some)
+        .context("SOURCE_DATE_EPOCH holds no number of seconds")
 }

@@ -38,7 +38,9 @@ impl StoreArgs {
 
 /// Runs the verb that the arguments ask for. Exit codes: 0 done, 1 failed, 2 wrong usage.
 pub fn main() -> ExitCode {
-    env_logger::Builder::from_env(env_logger::Env::new().filter_or("KEEL_LOG", "warn")).format_timestamp(None).init();
+    env_logger::Builder::from_env(env_logger::Env::new().filter_or("KEEL_LOG", "warn"))
+        .format_timestamp(None)
+        .init();
     let (name, result) = match Cli::parse().verb {
         Verb::Import(args) => ("import", import::run(&args)),
         Verb::Generations(args) => ("generations", generations::run(&args)),

@@ -125,9 +125,15 @@ pub struct Profile {
 impl Profile {
     /// The profile `name` of the store that `layout` describes; the root directory of `layout` must exist.
     pub fn open(layout: Layout, name: &str) -> Result<Self, ProfileError> {
-        let root = RootDir::open(layout.root())
-            .map_err(|source| ProfileError::Root { path: layout.root().display().to_string(), source })?;
-        Ok(Self { root, layout, name: name.to_owned() })
+        let root = RootDir::open(layout.root()).map_err(|source| ProfileError::Root {
+            path: layout.root().display().to_string(),
+            source,
+        })?;
+        Ok(Self {
+            root,
+            layout,
+            name: name.to_owned(),
+        })
     }
 
     /// The profile that the machine boots, whose root is mounted at `root`.
@@ -148,7 +154,10 @@ impl Profile {
     /// All generations, the oldest first. A profile that doesn't exist has none.
     pub fn generations(&self) -> Result<Vec<Generation>, ProfileError> {
         let directory = self.layout.profiles_dir();
-        let unreadable = |source| ProfileError::Unreadable { path: directory.clone(), source };
+        let unreadable = |source| ProfileError::Unreadable {
+            path: directory.clone(),
+            source,
+        };
         let names = match self.root.list(&directory) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             other => other.map_err(unreadable)?,
@@ -157,8 +166,14 @@ impl Profile {
         for number in names.iter().filter_map(|name| self.number(name.to_str()?)) {
             let link = self.link(number);
             // It may have been deleted meanwhile.
-            let Some(stat) = self.root.stat(&link).map_err(unreadable)? else { continue };
-            all.push(Generation { number, created: stat.st_mtime, system: self.system(&link) });
+            let Some(stat) = self.root.stat(&link).map_err(unreadable)? else {
+                continue;
+            };
+            all.push(Generation {
+                number,
+                created: stat.st_mtime,
+                system: self.system(&link),
+            });
         }
         all.sort_by_key(|generation| generation.number);
         Ok(all)
@@ -169,10 +184,16 @@ impl Profile {
         let path = format!("{}/{}", self.layout.profiles_dir(), self.name);
         let target = match self.root.read_link(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            other => other.map_err(|source| ProfileError::Unreadable { path: path.clone(), source })?,
+            other => other.map_err(|source| ProfileError::Unreadable {
+                path: path.clone(),
+                source,
+            })?,
         };
         let number = target.to_str().and_then(|target| self.number(target));
-        number.map(Some).ok_or_else(|| ProfileError::BadLink { path, target: shown(&target) })
+        number.map(Some).ok_or_else(|| ProfileError::BadLink {
+            path,
+            target: shown(&target),
+        })
     }
 
     /// The boot.json of `system`.
@@ -204,10 +225,18 @@ impl Profile {
         for path in &closure {
             self.must_exist(&path.absolute(store))?;
         }
-        let named = [&spec.v1.kernel, &spec.keel.usr_image, &spec.keel.etc_image, &spec.keel.modules];
+        let named = [
+            &spec.v1.kernel,
+            &spec.keel.usr_image,
+            &spec.keel.etc_image,
+            &spec.keel.modules,
+        ];
         for named in named.into_iter().chain(&spec.v1.initrd) {
             if !closure.iter().any(|path| path.absolute(store) == *named) {
-                return Err(Damage::OutsideClosure { path: own, named: named.clone() });
+                return Err(Damage::OutsideClosure {
+                    path: own,
+                    named: named.clone(),
+                });
             }
         }
         let stamp = self.layout.stamp(system);
@@ -225,7 +254,11 @@ impl Profile {
             return true;
         }
         let plain = !release.is_empty() && !release.contains('/') && !matches!(release, "." | "..");
-        plain && self.root.is_dir(format!("{}/lib/modules/{release}", spec.keel.modules)).unwrap_or(false)
+        plain
+            && self
+                .root
+                .is_dir(format!("{}/lib/modules/{release}", spec.keel.modules))
+                .unwrap_or(false)
     }
 
     /// The newest generation that is intact and runs on the kernel `release`; `passed` is told of each newer one why it
@@ -240,10 +273,15 @@ impl Profile {
         for Generation { number, system, .. } in all {
             let checked = system.and_then(|system| Ok((self.intact(&system)?, system)));
             match checked {
-                Ok((spec, system)) if self.runs_on(&spec, release) => return Ok(Some((number, system, spec))),
+                Ok((spec, system)) if self.runs_on(&spec, release) => {
+                    return Ok(Some((number, system, spec)));
+                }
                 Ok((spec, _)) => {
                     let version = &spec.keel.kernel_version;
-                    passed(number, &format!("it is for the kernel {version}, and {release} is running"));
+                    passed(
+                        number,
+                        &format!("it is for the kernel {version}, and {release} is running"),
+                    );
                 }
                 Err(damage) => passed(number, &damage.to_string()),
             }
@@ -258,36 +296,275 @@ impl Profile {
 
     // The number in `<profile>-<number>-link`.
     fn number(&self, name: &str) -> Option<u64> {
-        let digits = name.strip_prefix(&self.name)?.strip_prefix('-')?.strip_suffix("-link")?;
+        let digits = name
+            .strip_prefix(&self.name)?
+            .strip_prefix('-')?
+            .strip_suffix("-link")?;
         let number = digits.parse().ok()?;
         // "+1" and "01" parse, too, but are no names that were made for a generation.
         (format!("{number}") == digits).then_some(number)
     }
 
     fn system(&self, link: &str) -> Result<StorePath, Damage> {
-        let target =
-            self.root.read_link(link).map_err(|source| Damage::Unreadable { path: link.to_owned(), source })?;
+        let target = self.root.read_link(link).map_err(|source| Damage::Unreadable {
+            path: link.to_owned(),
+            source,
+        })?;
         let parsed = StorePath::from_absolute(self.layout.store_dir(), &target.to_string_lossy());
-        parsed.map_err(|why| Damage::BadLink { link: link.to_owned(), target: shown(&target), why })
+        parsed.map_err(|why| Damage::BadLink {
+            link: link.to_owned(),
+            target: shown(&target),
+            why,
+        })
     }
 
     fn must_exist(&self, path: &str) -> Result<(), Damage> {
         match self.root.stat(path) {
             Ok(Some(_)) => Ok(()),
-            Ok(None) => Err(Damage::Missing { path: path.to_owned() }),
-            Err(source) => Err(Damage::Unreadable { path: path.to_owned(), source }),
+            Ok(None) => Err(Damage::Missing {
+                path: path.to_owned(),
+            }),
+            Err(source) => Err(Damage::Unreadable {
+                path: path.to_owned(),
+                source,
+            }),
         }
     }
 
     fn read(&self, path: &str, limit: u64) -> Result<Vec<u8>, Damage> {
         self.root.read(path, limit).map_err(|source| match source.kind() {
-            io::ErrorKind::NotFound => Damage::Missing { path: path.to_owned() },
-            _ => Damage::Unreadable { path: path.to_owned(), source },
+            io::ErrorKind::NotFound => Damage::Missing {
+                path: path.to_owned(),
+            },
+            _ => Damage::Unreadable {
+                path: path.to_owned(),
+                source,
+            },
         })
     }
 }
 
 // A damaged link may hold anything, and its target is shown on a console.
 fn shown(target: &Path) -> String {
-    target.to_string_lossy().chars().take(200).map(|c| if c.is_control() { '?' } else { c }).collect()
+    target
+        .to_string_lossy()
+        .chars()
+        .take(200)
+        .map(|c| if c.is_control() { '?' } else { c })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        unused_results
+    )]
+    use super::*;
+    use crate::system::bootspec::{Keel, SYSTEM, V1};
+    use std::fs;
+    use std::os::unix::fs::symlink;
+
+    struct Machine(tempfile::TempDir);
+
+    fn path(name: &str) -> StorePath {
+        StorePath::from_base_name(&format!("mgvzxmm9gsamf9p3rfr8jva7rkfbwmbw-{name}")).unwrap()
+    }
+
+    impl Machine {
+        fn new() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            for name in [
+                "nix/store",
+                "nix/var/nix/profiles",
+                "nix/var/keel/objects/complete",
+                "etc",
+            ] {
+                fs::create_dir_all(dir.path().join(name)).unwrap();
+            }
+            Self(dir)
+        }
+
+        fn at(&self, name: &str) -> std::path::PathBuf {
+            self.0.path().join(name.trim_start_matches('/'))
+        }
+
+        fn store(&self, path: &StorePath) -> std::path::PathBuf {
+            self.at("nix/store").join(path.base_name())
+        }
+
+        // A system that is intact, with a kernel of its own.
+        fn system(&self, name: &str, kernel: &str) -> StorePath {
+            let system = path(&format!("keel-system-{name}"));
+            let parts =
+                ["kernel", "usr.cfs", "etc.cfs", "modules"].map(|part| path(&format!("{part}-{name}")));
+            let absolute = |path: &StorePath| path.absolute("/nix/store");
+            fs::create_dir(self.store(&system)).unwrap();
+            for part in &parts {
+                fs::create_dir(self.store(part)).unwrap();
+            }
+            fs::create_dir_all(self.store(&parts[3]).join("lib/modules/extra")).unwrap();
+            let spec = BootSpec {
+                v1: V1 {
+                    system: SYSTEM.into(),
+                    init: "/usr/lib/systemd/systemd".into(),
+                    initrd: None,
+                    kernel: absolute(&parts[0]),
+                    kernel_params: Vec::new(),
+                    label: name.into(),
+                    toplevel: absolute(&system),
+                },
+                keel: Keel {
+                    name: name.into(),
+                    kernel_version: kernel.into(),
+                    usr_image: absolute(&parts[1]),
+                    etc_image: absolute(&parts[2]),
+                    modules: absolute(&parts[3]),
+                    objects: "/nix/var/keel/objects".into(),
+                },
+            };
+            fs::write(self.store(&system).join("boot.json"), spec.to_json()).unwrap();
+            let closure: String = parts.iter().map(|part| absolute(part) + "\n").collect();
+            fs::write(self.store(&system).join("closure"), closure).unwrap();
+            fs::write(self.at(&Layout::below("/").stamp(&system)), "").unwrap();
+            system
+        }
+
+        fn generation(&self, number: u64, target: &str) {
+            symlink(
+                target,
+                self.at(&format!("nix/var/nix/profiles/system-{number}-link")),
+            )
+            .unwrap();
+        }
+
+        fn profile(&self) -> Profile {
+            Profile::of_machine(self.0.path()).unwrap()
+        }
+    }
+
+    #[test]
+    fn generations_are_listed_in_order_and_bad_links_are_named() {
+        let machine = Machine::new();
+        assert_eq!(machine.profile().current().unwrap(), None);
+        let system = machine.system("a", "6.12");
+        machine.generation(10, &system.absolute("/nix/store"));
+        machine.generation(9, "../../../etc/passwd");
+        machine.generation(2, "system-2-link");
+        machine.generation(1, "/nix/store/x\ny");
+        for odd in [
+            "system-01-link",
+            "system-+1-link",
+            "system--link",
+            "system-1-link.tmp",
+            "other-3-link",
+        ] {
+            symlink("x", machine.at("nix/var/nix/profiles").join(odd)).unwrap();
+        }
+        symlink("system-10-link", machine.at("nix/var/nix/profiles/system")).unwrap();
+        let profile = machine.profile();
+        let all = profile.generations().unwrap();
+        assert_eq!(all.iter().map(|g| g.number).collect::<Vec<_>>(), [1, 2, 9, 10]);
+        assert_eq!(all[3].system.as_ref().unwrap(), &system);
+        for generation in &all[..3] {
+            let error = generation.system.as_ref().unwrap_err().to_string();
+            assert!(
+                error.contains("no store path") && !error.contains('\n'),
+                "{error}"
+            );
+        }
+        assert_eq!(profile.current().unwrap(), Some(10));
+        fs::remove_file(machine.at("nix/var/nix/profiles/system")).unwrap();
+        symlink("/etc/passwd", machine.at("nix/var/nix/profiles/system")).unwrap();
+        assert!(
+            profile
+                .current()
+                .unwrap_err()
+                .to_string()
+                .contains("'/etc/passwd', which is no generation")
+        );
+    }
+
+    #[test]
+    fn each_damage_is_named() {
+        let machine = Machine::new();
+        let system = machine.system("a", "6.12");
+        let own = machine.store(&system);
+        let profile = machine.profile();
+        profile.intact(&system).unwrap();
+        let damaged = |text: &str| {
+            let error = profile.intact(&system).unwrap_err().to_string();
+            assert!(error.contains(text), "{error}, expected: {text}");
+        };
+        let usr = machine.store(&path("usr.cfs-a"));
+        fs::rename(&usr, usr.with_extension("away")).unwrap();
+        damaged("-usr.cfs-a is missing");
+        fs::rename(usr.with_extension("away"), &usr).unwrap();
+
+        let closure = fs::read(own.join("closure")).unwrap();
+        fs::write(own.join("closure"), "/nix/store/../../etc/shadow\n").unwrap();
+        damaged("closure lists what is no store path");
+        fs::write(own.join("closure"), "").unwrap();
+        damaged("which its closure does not hold");
+        fs::write(own.join("closure"), vec![b'x'; 2 << 20]).unwrap();
+        damaged("closure can't be read: it is larger than");
+        fs::remove_file(own.join("closure")).unwrap();
+        damaged("closure is missing");
+        symlink("closure", own.join("closure")).unwrap();
+        damaged("closure can't be read");
+        fs::remove_file(own.join("closure")).unwrap();
+        fs::write(own.join("closure"), closure).unwrap();
+
+        let stamp = machine.at(&Layout::below("/").stamp(&system));
+        fs::remove_file(&stamp).unwrap();
+        damaged("never all linked");
+        fs::write(&stamp, "").unwrap();
+        fs::write(own.join("boot.json"), "{").unwrap();
+        damaged("boot.json doesn't parse");
+        fs::remove_dir_all(&own).unwrap();
+        damaged("-keel-system-a is missing");
+    }
+
+    #[test]
+    fn the_newest_intact_one_for_the_kernel_is_found_and_the_others_are_explained() {
+        let machine = Machine::new();
+        for (number, name, kernel) in [
+            (1, "a", "6.12"),
+            (2, "b", "6.12"),
+            (3, "c", "6.13"),
+            (4, "d", "6.12"),
+        ] {
+            let system = machine.system(name, kernel);
+            machine.generation(number, &system.absolute("/nix/store"));
+        }
+        machine.generation(5, "/nowhere");
+        fs::remove_dir_all(machine.store(&path("usr.cfs-d"))).unwrap();
+        let profile = machine.profile();
+        let mut passed = Vec::new();
+        let found = profile
+            .newest_intact("6.12", &mut |number, why| passed.push(format!("{number}: {why}")))
+            .unwrap();
+        assert_eq!(found.unwrap().0, 2);
+        assert_eq!(passed.len(), 3);
+        for (line, text) in
+            passed
+                .iter()
+                .zip(["5: the link", "4: /nix/store", "3: it is for the kernel 6.13"])
+        {
+            assert!(line.starts_with(text), "{line}");
+        }
+        // Their modules trees hold modules for this one as well.
+        assert_eq!(
+            profile.newest_intact("extra", &mut |_, _| {}).unwrap().unwrap().0,
+            3
+        );
+        assert!(
+            profile
+                .newest_intact("../modules", &mut |_, _| {})
+                .unwrap()
+                .is_none()
+        );
+    }
 }
