@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::console::Console;
-use crate::disk::{Bus, Disk};
+use crate::console::{Console, Tap};
+use crate::disk::{Bus, Disk, UNUSUAL_CONTROLLER};
 use crate::process::tied;
 use crate::qmp::Qmp;
 
@@ -48,8 +48,12 @@ pub(crate) enum Firmware {
 pub(crate) struct Machine {
     /// What starts in it.
     pub firmware: Firmware,
+    /// Added to the kernel's command line, whoever starts the kernel.
+    pub extra_parameters: String,
     /// Its disks, in their order.
     pub disks: Vec<Disk>,
+    /// Whether a reboot starts it again, instead of ending it.
+    pub reboots: bool,
     /// Whether root is logged in on the serial console without being asked.
     pub autologin: bool,
     /// Memory, in MiB.
@@ -67,12 +71,16 @@ pub(crate) struct Running {
     pub console: Console,
     qmp: Qmp,
     sockets: PathBuf,
-    started: Instant,
 }
 
 impl Machine {
     /// Starts it.
     pub(crate) fn start(&self) -> Result<Running> {
+        self.start_with(None)
+    }
+
+    /// Starts it, with a copy of everything that the console says.
+    pub(crate) fn start_with(&self, tap: Option<Tap>) -> Result<Running> {
         let sockets = socket_directory()?;
         let started = Instant::now();
         let console = Socket::bind(&sockets, "console")?;
@@ -88,32 +96,76 @@ impl Machine {
             .context("QEMU can't be started")?;
         let mut child = Killed(Some(child));
         let said = || fs::read_to_string(&log).unwrap_or_default();
-        let console = console.accept().with_context(|| format!("QEMU doesn't start: {}", said()))?;
-        let control = control.accept().with_context(|| format!("QEMU doesn't start: {}", said()))?;
-        let console = Console::new(console, &self.directory.join(format!("{}.log", self.log_name)), started)?;
+        let console = console
+            .accept()
+            .with_context(|| format!("QEMU doesn't start: {}", said()))?;
+        let control = control
+            .accept()
+            .with_context(|| format!("QEMU doesn't start: {}", said()))?;
+        let console = Console::new(
+            console,
+            &self.directory.join(format!("{}.log", self.log_name)),
+            started,
+            tap,
+        )?;
         let qmp = Qmp::new(control)?;
         let child = child.0.take().context("QEMU is gone")?;
-        Ok(Running { child, console, qmp, sockets, started })
+        Ok(Running {
+            child,
+            console,
+            qmp,
+            sockets,
+        })
     }
 
     fn arguments(&self, console: &Path, control: &Path) -> Result<Vec<OsString>> {
         // One thread for both processors: with one each, QEMU 7.2 now and then runs code that the kernel has just
         // patched ("Oops: int3" early in the boot).
         let mut arguments: Vec<OsString> = [
-            "-accel", "tcg,thread=single", "-cpu", "max", "-smp", "2", "-machine", "q35", "-display", "none",
-            "-nic", "none", "-no-reboot", "-nodefaults", "-vga", "std", "-m",
+            "-accel",
+            "tcg,thread=single",
+            "-cpu",
+            "max",
+            "-smp",
+            "2",
+            "-machine",
+            "q35",
+            "-display",
+            "none",
+            "-nic",
+            "none",
+            "-nodefaults",
+            "-vga",
+            "std",
+            "-m",
         ]
         .map(OsString::from)
         .into();
         let mut add = |words: &[&str]| arguments.extend(words.iter().map(OsString::from));
         add(&[&self.memory_mib.to_string()]);
-        add(&["-chardev", &format!("socket,id=console,path={}", console.display()), "-serial", "chardev:console"]);
-        add(&["-chardev", &format!("socket,id=qmp,path={}", control.display()), "-mon", "chardev=qmp,mode=control"]);
+        if !self.reboots {
+            add(&["-no-reboot"]);
+        }
+        add(&[
+            "-chardev",
+            &format!("socket,id=console,path={}", console.display()),
+            "-serial",
+            "chardev:console",
+        ]);
+        add(&[
+            "-chardev",
+            &format!("socket,id=qmp,path={}", control.display()),
+            "-mon",
+            "chardev=qmp,mode=control",
+        ]);
         // A root shell on the serial console, by systemd's credentials (systemd.exec(5), agetty(8)): the generations
         // themselves are as on any machine.
         if self.autologin {
             for credential in ["agetty.autologin=root", "login.noauth=yes"] {
-                add(&["-smbios", &format!("type=11,value=io.systemd.credential:tty.serial.ttyS0.{credential}")]);
+                add(&[
+                    "-smbios",
+                    &format!("type=11,value=io.systemd.credential:tty.serial.ttyS0.{credential}"),
+                ]);
             }
         }
         match &self.firmware {
@@ -122,42 +174,72 @@ impl Machine {
                     let _ = fs::copy(FIRMWARE_VARIABLES, variables)
                         .with_context(|| format!("{FIRMWARE_VARIABLES} can't be copied (package ovmf)"))?;
                 }
-                add(&["-drive", &format!("if=pflash,unit=0,format=raw,readonly=on,file={FIRMWARE}")]);
-                add(&["-drive", &format!("if=pflash,unit=1,format=raw,file={}", variables.display())]);
+                add(&[
+                    "-drive",
+                    &format!("if=pflash,unit=0,format=raw,readonly=on,file={FIRMWARE}"),
+                ]);
+                add(&[
+                    "-drive",
+                    &format!("if=pflash,unit=1,format=raw,file={}", variables.display()),
+                ]);
+                if !self.extra_parameters.is_empty() {
+                    // systemd-boot adds it to the entry that it starts (smbios-type-11(7)). QEMU's commas are doubled.
+                    let value = self.extra_parameters.replace(',', ",,");
+                    add(&[
+                        "-smbios",
+                        &format!("type=11,value=io.systemd.boot.kernel-cmdline-extra={value}"),
+                    ]);
+                }
             }
-            Firmware::Kernel { kernel, initrd, command_line } => {
-                add(&["-kernel", &kernel.to_string_lossy(), "-initrd", &initrd.to_string_lossy()]);
-                add(&["-append", command_line]);
+            Firmware::Kernel {
+                kernel,
+                initrd,
+                command_line,
+            } => {
+                add(&[
+                    "-kernel",
+                    &kernel.to_string_lossy(),
+                    "-initrd",
+                    &initrd.to_string_lossy(),
+                ]);
+                add(&["-append", &format!("{command_line} {}", self.extra_parameters)]);
             }
         }
         for (index, disk) in self.disks.iter().enumerate() {
             // Caching is safe from the guest's power cuts: what QEMU was given stays in the host's page cache.
-            add(&["-drive", &format!(
-                "id=disk{index},if=none,cache=unsafe,discard=unmap,format={},file={}{}",
-                disk.format.name(),
-                disk.path.display(),
-                if disk.read_only { ",readonly=on" } else { "" },
-            )]);
+            add(&[
+                "-drive",
+                &format!(
+                    "id=disk{index},if=none,cache=unsafe,discard=unmap,format={},file={}{}",
+                    disk.format.name(),
+                    disk.path.display(),
+                    if disk.read_only { ",readonly=on" } else { "" },
+                ),
+            ]);
             let serial = &disk.serial;
-            add(&["-device", &match disk.bus {
-                Bus::Nvme { block_bytes } => format!(
-                    "nvme,drive=disk{index},serial={serial},logical_block_size={block_bytes},physical_block_size={block_bytes}"
-                ),
-                Bus::Virtio { block_bytes } => format!(
-                    "virtio-blk-pci,drive=disk{index},serial={serial},logical_block_size={block_bytes},physical_block_size={block_bytes}"
-                ),
-            }]);
+            if disk.bus == Bus::Unusual {
+                add(&["-device", &format!("{UNUSUAL_CONTROLLER},id=controller{index}")]);
+            }
+            add(&[
+                "-device",
+                &match disk.bus {
+                    Bus::Unusual => {
+                        format!("scsi-hd,bus=controller{index}.0,drive=disk{index},serial={serial}")
+                    }
+                    Bus::Nvme { block_bytes } => format!(
+                        "nvme,drive=disk{index},serial={serial},logical_block_size={block_bytes},physical_block_size={block_bytes}"
+                    ),
+                    Bus::Virtio { block_bytes } => format!(
+                        "virtio-blk-pci,drive=disk{index},serial={serial},logical_block_size={block_bytes},physical_block_size={block_bytes}"
+                    ),
+                },
+            ]);
         }
         Ok(arguments)
     }
 }
 
 impl Running {
-    /// Time since it was switched on.
-    pub(crate) fn uptime(&self) -> Duration {
-        self.started.elapsed()
-    }
-
     /// Takes a picture of the screen.
     pub(crate) fn screenshot(&mut self, path: &Path) -> Result<()> {
         self.qmp.screenshot(path)
@@ -175,6 +257,17 @@ impl Running {
         if !status.success() {
             bail!("QEMU ended with {status}");
         }
+        Ok(())
+    }
+
+    /// Waits until the machine ends, or `other` is closed.
+    pub(crate) fn wait_for_end_or(&self, other: BorrowedFd<'_>) -> Result<()> {
+        let ended = self.console.end()?;
+        let mut fds = [
+            PollFd::new(other, PollFlags::POLLIN),
+            PollFd::new(ended.as_fd(), PollFlags::POLLIN),
+        ];
+        let _ = poll(&mut fds, PollTimeout::NONE).context("poll")?;
         Ok(())
     }
 
@@ -211,13 +304,18 @@ struct Socket {
 impl Socket {
     fn bind(directory: &Path, name: &str) -> Result<Socket> {
         let path = directory.join(name);
-        let listener = UnixListener::bind(&path).with_context(|| format!("{} can't be made", path.display()))?;
+        let listener =
+            UnixListener::bind(&path).with_context(|| format!("{} can't be made", path.display()))?;
         Ok(Socket { path, listener })
     }
 
     fn accept(&self) -> Result<UnixStream> {
         let timeout = PollTimeout::try_from(START).context("deadline")?;
-        let ready = poll(&mut [PollFd::new(self.listener.as_fd(), PollFlags::POLLIN)], timeout).context("poll")?;
+        let ready = poll(
+            &mut [PollFd::new(self.listener.as_fd(), PollFlags::POLLIN)],
+            timeout,
+        )
+        .context("poll")?;
         if ready == 0 {
             bail!("it doesn't connect to {}", self.path.display());
         }
