@@ -1,1 +1,445 @@
-//! The kernel command line.
+//! The kernel command line, as far as early boot understands it. Names are dracut's and systemd's
+//! (dracut.cmdline(7), kernel-command-line(7), systemd-cryptsetup-generator(8)).
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use super::fsck::Check;
+
+/// A device as `root=` and `resume=` name it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DeviceSpec {
+    /// A path below `/dev`, such as `/dev/vg/root`.
+    Path(PathBuf),
+    /// `UUID=`: of the file system.
+    Uuid(String),
+    /// `LABEL=`: of the file system.
+    Label(String),
+    /// `PARTUUID=`: of the entry in the partition table.
+    PartUuid(String),
+    /// `PARTLABEL=`: of the entry in the partition table.
+    PartLabel(String),
+}
+
+impl DeviceSpec {
+    /// Reads what stands behind `root=`. `None` when it names no device.
+    pub fn parse(text: &str) -> Option<DeviceSpec> {
+        type Make = fn(String) -> DeviceSpec;
+        const TAGS: [(&str, &str, Make); 4] = [
+            ("UUID", "/dev/disk/by-uuid/", DeviceSpec::Uuid),
+            ("LABEL", "/dev/disk/by-label/", DeviceSpec::Label),
+            ("PARTUUID", "/dev/disk/by-partuuid/", DeviceSpec::PartUuid),
+            ("PARTLABEL", "/dev/disk/by-partlabel/", DeviceSpec::PartLabel),
+        ];
+        for (tag, directory, make) in TAGS {
+            let tagged = text.strip_prefix(tag).and_then(|rest| rest.strip_prefix('='));
+            if let Some(value) = tagged.or_else(|| text.strip_prefix(directory)) {
+                let value = value.trim_matches('"');
+                return (!value.is_empty()).then(|| make(value.to_owned()));
+            }
+        }
+        let path = Path::new(text);
+        (path.starts_with("/dev") && path.components().count() > 2).then(|| DeviceSpec::Path(path.to_owned()))
+    }
+}
+
+impl fmt::Display for DeviceSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            DeviceSpec::Path(path) => write!(f, "{}", path.display()),
+            DeviceSpec::Uuid(value) => write!(f, "UUID={value}"),
+            DeviceSpec::Label(value) => write!(f, "LABEL={value}"),
+            DeviceSpec::PartUuid(value) => write!(f, "PARTUUID={value}"),
+            DeviceSpec::PartLabel(value) => write!(f, "PARTLABEL={value}"),
+        }
+    }
+}
+
+/// `fsck.mode=`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FsckMode {
+    /// Check when the file system asks for it.
+    #[default]
+    Auto,
+    /// Check in any case.
+    Force,
+    /// Don't check.
+    Skip,
+}
+
+/// `fsck.repair=`
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FsckRepair {
+    /// Mend what is safe to mend.
+    #[default]
+    Preen,
+    /// Mend everything.
+    Yes,
+    /// Mend nothing.
+    No,
+}
+
+/// What `rd.luks*` says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LuksParameters {
+    /// `rd.luks=no` (or `luks=no`): unlock nothing.
+    pub disabled: bool,
+    /// Volumes that are asked for, by UUID in lower case, with the name of the mapping when one is given.
+    pub volumes: BTreeMap<String, Option<String>>,
+    /// Options for every volume.
+    pub options: Option<String>,
+    /// Options for one volume, by UUID in lower case.
+    pub volume_options: BTreeMap<String, String>,
+}
+
+/// What `rd.lvm*` says. With both lists empty, every complete group is activated.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LvmParameters {
+    /// `rd.lvm=0`: activate nothing.
+    pub disabled: bool,
+    /// `rd.lvm.lv=VG/LV`
+    pub volumes: Vec<String>,
+    /// `rd.lvm.vg=VG`
+    pub groups: Vec<String>,
+}
+
+/// Parameters that go to kernel modules.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ModuleParameters {
+    /// `MODULE.PARAMETER[=VALUE]`, by module with `_` for `-`, as it's handed to the kernel.
+    pub options: BTreeMap<String, Vec<String>>,
+    /// Modules that must not be loaded, with `_` for `-`.
+    pub blacklist: Vec<String>,
+}
+
+/// The parsed command line.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CommandLine {
+    /// `root=`
+    pub root: Option<DeviceSpec>,
+    /// `rootfstype=`
+    pub root_kind: Option<String>,
+    /// `rootflags=`
+    pub root_flags: Option<String>,
+    /// `rd.luks*`
+    pub luks: LuksParameters,
+    /// `rd.lvm*`
+    pub lvm: LvmParameters,
+    /// `resume=`, unless `noresume`.
+    pub resume: Option<DeviceSpec>,
+    /// `fsck.mode=` and `fsck.repair=`
+    pub fsck: Check,
+    /// `keel.system=`
+    pub system: Option<String>,
+    /// `keel.menu`
+    pub menu: bool,
+    /// `keel.debug`
+    pub debug: bool,
+    /// `init=`
+    pub init: Option<String>,
+    /// Every `console=`, without the options behind the comma, in order.
+    pub consoles: Vec<String>,
+    /// `systemd.machine_id=`
+    pub machine_id: Option<String>,
+    /// `panic=`, seconds; a negative number reboots at once.
+    pub panic: Option<i64>,
+    /// For kernel modules.
+    pub modules: ModuleParameters,
+}
+
+/// A parameter that can't be used as it is. The boot goes on without it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("kernel parameter {parameter} is ignored: {reason}")]
+pub struct Warning {
+    parameter: String,
+    reason: String,
+}
+
+impl CommandLine {
+    /// Reads a command line. Later parameters win over earlier ones, lists add up.
+    pub fn parse(text: &str) -> (CommandLine, Vec<Warning>) {
+        let mut line = CommandLine::default();
+        let mut warnings = Vec::new();
+        let mut no_resume = false;
+        for parameter in split(text) {
+            // What follows is for init(1), not for us (Linux, Documentation/admin-guide/kernel-parameters.rst).
+            if parameter == "--" {
+                break;
+            }
+            let (key, value) = match parameter.split_once('=') {
+                Some((key, value)) => (key, Some(value.trim_matches('"'))),
+                None => (parameter.as_str(), None),
+            };
+            no_resume |= key == "noresume";
+            if let Err(reason) = line.take(key, value) {
+                warnings.push(Warning { parameter: parameter.clone(), reason });
+            }
+        }
+        if no_resume {
+            line.resume = None;
+        }
+        (line, warnings)
+    }
+
+    fn take(&mut self, key: &str, value: Option<&str>) -> Result<(), String> {
+        let text = value.unwrap_or_default();
+        match key {
+            "root" => self.root = Some(device(text)?),
+            "resume" => self.resume = Some(device(text)?),
+            "rootfstype" => self.root_kind = Some(text.to_owned()),
+            "rootflags" => self.root_flags = Some(text.to_owned()),
+            "init" => self.init = Some(text.to_owned()),
+            "console" => self.take_console(text),
+            "panic" => self.panic = Some(text.parse().map_err(|_| "it takes a number of seconds".to_owned())?),
+            "systemd.machine_id" => self.machine_id = Some(text.to_owned()),
+            "fsck.mode" => self.fsck.mode = fsck_mode(text)?,
+            "fsck.repair" => self.fsck.repair = fsck_repair(text)?,
+            "keel.system" => self.system = Some(system(text)?),
+            "keel.menu" => self.menu = truth(value)?,
+            "keel.debug" => self.debug = truth(value)?,
+            "rd.luks" | "luks" => self.luks.disabled = !truth(value)?,
+            "rd.luks.uuid" | "luks.uuid" => {
+                let _ = self.luks.volumes.entry(uuid(text)?).or_default();
+            }
+            "rd.luks.name" | "luks.name" => {
+                let (id, name) = text.split_once('=').ok_or("it takes UUID=NAME")?;
+                if name.is_empty() || name.contains('/') || name.len() > 127 {
+                    return Err("the name of a mapping has 1 to 127 bytes and no slash".to_owned());
+                }
+                let _ = self.luks.volumes.insert(uuid(id)?, Some(name.to_owned()));
+            }
+            "rd.luks.options" | "luks.options" => match text.split_once('=') {
+                Some((id, options)) if uuid(id).is_ok() => {
+                    let _ = self.luks.volume_options.insert(uuid(id)?, options.to_owned());
+                }
+                _ => self.luks.options = Some(text.to_owned()),
+            },
+            "rd.lvm" => self.lvm.disabled = !truth(value)?,
+            "rd.lvm.lv" => {
+                if text.split('/').filter(|part| !part.is_empty()).count() != 2 {
+                    return Err("it takes VG/LV".to_owned());
+                }
+                self.lvm.volumes.push(text.to_owned());
+            }
+            "rd.lvm.vg" => self.lvm.groups.push(text.to_owned()),
+            "module_blacklist" | "modprobe.blacklist" | "rd.driver.blacklist" => {
+                self.modules.blacklist.extend(text.split(',').filter(|name| !name.is_empty()).map(underscored));
+            }
+            _ => self.take_module_parameter(key, value),
+        }
+        Ok(())
+    }
+
+    fn take_console(&mut self, text: &str) {
+        let name = text.split(',').next().unwrap_or_default();
+        if !name.is_empty() && name != "null" && !self.consoles.iter().any(|known| known == name) {
+            self.consoles.push(name.to_owned());
+        }
+    }
+
+    fn take_module_parameter(&mut self, key: &str, value: Option<&str>) {
+        const NOT_MODULES: [&str; 6] = ["rd", "keel", "systemd", "luks", "fsck", "udev"];
+        let Some((module, parameter)) = key.split_once('.') else { return };
+        if module.is_empty() || parameter.is_empty() || NOT_MODULES.contains(&module) {
+            return;
+        }
+        let option = value.map_or_else(|| parameter.to_owned(), |value| format!("{parameter}={value}"));
+        self.modules.options.entry(underscored(module)).or_default().push(option);
+    }
+
+    /// Whether a LUKS volume is to be unlocked, and the name that its mapping gets when one is given. Without any
+    /// `rd.luks.uuid=` or `rd.luks.name=` every volume is.
+    pub fn luks_name(&self, uuid: &str) -> Option<Option<&str>> {
+        if self.luks.disabled {
+            return None;
+        }
+        if self.luks.volumes.is_empty() {
+            return Some(None);
+        }
+        self.luks.volumes.get(&uuid.to_ascii_lowercase()).map(Option::as_deref)
+    }
+
+    /// The options of a LUKS volume: its own, else those for all.
+    pub fn luks_options(&self, uuid: &str) -> &str {
+        let own = self.luks.volume_options.get(&uuid.to_ascii_lowercase());
+        own.or(self.luks.options.as_ref()).map_or("", String::as_str)
+    }
+}
+
+/// Splits at white space outside of double quotes, as the kernel does (lib/cmdline.c, `next_arg`). Quotes around a whole
+/// parameter go; those around a value stay for the caller.
+fn split(text: &str) -> Vec<String> {
+    let mut parameters = Vec::new();
+    let mut current = String::new();
+    let mut quoted = false;
+    for character in text.chars() {
+        match character {
+            '"' => {
+                quoted = !quoted;
+                current.push(character);
+            }
+            space if space.is_ascii_whitespace() && !quoted => {
+                if !current.is_empty() {
+                    parameters.push(std::mem::take(&mut current));
+                }
+            }
+            other => current.push(other),
+        }
+    }
+    if !current.is_empty() {
+        parameters.push(current);
+    }
+    for parameter in &mut parameters {
+        if let Some(inner) = parameter.strip_prefix('"') {
+            *parameter = inner.trim_end_matches('"').to_owned();
+        }
+    }
+    parameters
+}
+
+fn device(text: &str) -> Result<DeviceSpec, String> {
+    DeviceSpec::parse(text)
+        .ok_or_else(|| "it takes /dev/…, UUID=, LABEL=, PARTUUID= or PARTLABEL=".to_owned())
+}
+
+fn uuid(text: &str) -> Result<String, String> {
+    let text = text.strip_prefix("luks-").unwrap_or(text).to_ascii_lowercase();
+    let valid = text.len() == 36
+        && text.bytes().enumerate().all(|(index, byte)| match index {
+            8 | 13 | 18 | 23 => byte == b'-',
+            _ => byte.is_ascii_hexdigit(),
+        });
+    if valid { Ok(text) } else { Err("it takes the UUID of a LUKS header".to_owned()) }
+}
+
+fn system(text: &str) -> Result<String, String> {
+    let name = text.rsplit('/').next().unwrap_or_default();
+    let valid = text.starts_with('/') && !name.starts_with('.') && !text.contains("/../");
+    if valid { Ok(text.to_owned()) } else { Err("it takes the store path of a system".to_owned()) }
+}
+
+fn truth(value: Option<&str>) -> Result<bool, String> {
+    match value {
+        None | Some("1" | "yes" | "true" | "on") => Ok(true),
+        Some("0" | "no" | "false" | "off") => Ok(false),
+        Some(_) => Err("it takes yes or no".to_owned()),
+    }
+}
+
+fn fsck_mode(text: &str) -> Result<FsckMode, String> {
+    match text {
+        "auto" => Ok(FsckMode::Auto),
+        "force" => Ok(FsckMode::Force),
+        "skip" => Ok(FsckMode::Skip),
+        _ => Err("it takes auto, force or skip".to_owned()),
+    }
+}
+
+fn fsck_repair(text: &str) -> Result<FsckRepair, String> {
+    match text {
+        "preen" => Ok(FsckRepair::Preen),
+        "yes" => Ok(FsckRepair::Yes),
+        "no" => Ok(FsckRepair::No),
+        _ => Err("it takes preen, yes or no".to_owned()),
+    }
+}
+
+fn underscored(name: &str) -> String {
+    name.replace('-', "_")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use proptest::prelude::*;
+
+    const UUID: &str = "2b6c2f3e-0000-4000-8000-000000000001";
+
+    fn parse(text: &str) -> CommandLine {
+        let (line, warnings) = CommandLine::parse(text);
+        assert_eq!(warnings, []);
+        line
+    }
+
+    #[test]
+    fn devices_are_named_in_every_usual_way() {
+        let table = [
+            ("/dev/vg/root", DeviceSpec::Path("/dev/vg/root".into())),
+            ("UUID=ab", DeviceSpec::Uuid("ab".into())),
+            ("/dev/disk/by-uuid/ab", DeviceSpec::Uuid("ab".into())),
+            ("LABEL=my root", DeviceSpec::Label("my root".into())),
+            ("PARTUUID=1-2", DeviceSpec::PartUuid("1-2".into())),
+            ("/dev/disk/by-partlabel/x", DeviceSpec::PartLabel("x".into())),
+        ];
+        for (text, spec) in table {
+            assert_eq!(DeviceSpec::parse(text), Some(spec), "{text}");
+        }
+        for text in ["", "/dev", "/", "UUID=", "nfs", "/etc/passwd"] {
+            assert_eq!(DeviceSpec::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn luks_volumes_are_all_wanted_unless_some_are_named() {
+        assert_eq!(parse("quiet").luks_name(UUID), Some(None));
+        let line = parse(&format!("rd.luks.name={}=crypt rd.luks.options=discard", UUID.to_uppercase()));
+        assert_eq!(line.luks_name(UUID), Some(Some("crypt")));
+        assert_eq!(line.luks_options(UUID), "discard");
+        assert_eq!(line.luks_name("00000000-0000-4000-8000-000000000002"), None);
+        assert_eq!(parse(&format!("rd.luks.uuid=luks-{UUID}")).luks_name(UUID), Some(None));
+        assert_eq!(parse("rd.luks=no").luks_name(UUID), None);
+        let line = parse(&format!("rd.luks.options=discard rd.luks.options={UUID}=readonly"));
+        assert_eq!(line.luks_options(UUID), "readonly");
+    }
+
+    #[test]
+    fn quotes_keep_spaces_together() {
+        let line = parse("root=\"LABEL=my root\" \"rootflags=a b\" quiet");
+        assert_eq!(line.root, Some(DeviceSpec::Label("my root".into())));
+        assert_eq!(line.root_flags.as_deref(), Some("a b"));
+    }
+
+    #[test]
+    fn the_last_scalar_wins_and_lists_add_up() {
+        let line = parse("root=/dev/a root=/dev/b console=tty0 console=ttyS0,115200 rd.lvm.vg=a rd.lvm.vg=b");
+        assert_eq!(line.root, Some(DeviceSpec::Path("/dev/b".into())));
+        assert_eq!(line.consoles, ["tty0", "ttyS0"]);
+        assert_eq!(line.lvm.groups, ["a", "b"]);
+    }
+
+    #[test]
+    fn noresume_wins_wherever_it_stands() {
+        assert_eq!(parse("noresume resume=/dev/vg/swap").resume, None);
+    }
+
+    #[test]
+    fn unusable_values_are_named_and_ignored() {
+        let (line, warnings) = CommandLine::parse("root=nonsense fsck.mode=maybe rd.luks.name=x=y keel.system=rel");
+        assert_eq!(line, CommandLine::default());
+        let texts: Vec<String> = warnings.iter().map(ToString::to_string).collect();
+        assert_eq!(texts.len(), 4);
+        assert!(texts.first().unwrap().starts_with("kernel parameter root=nonsense is ignored"));
+    }
+
+    #[test]
+    fn parameters_of_modules_are_kept_for_them() {
+        let line = parse("nvme-core.io_timeout=5 usbhid.mousepoll=2 systemd.unit=x module_blacklist=floppy,pc-spkr");
+        assert_eq!(line.modules.options.get("nvme_core").unwrap(), &["io_timeout=5"]);
+        assert_eq!(line.modules.options.len(), 2);
+        assert_eq!(line.modules.blacklist, ["floppy", "pc_spkr"]);
+    }
+
+    #[test]
+    fn what_follows_two_dashes_is_for_init() {
+        assert_eq!(parse("quiet -- root=/dev/sda"), CommandLine::default());
+    }
+
+    proptest! {
+        #[test]
+        fn any_command_line_is_parsed(text: String) {
+            let _ = CommandLine::parse(&text);
+        }
+    }
+}

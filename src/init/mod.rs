@@ -1,5 +1,65 @@
 //! Early boot: from the kernel's hand-over to systemd.
+//!
+//! One loop waits for everything: uevents, module loads, keys, tried passphrases. Whatever block device appears is
+//! looked at; LUKS volumes are unlocked, complete volume groups activated, and what they bring is looked at in turn,
+//! until the root is there.
 
+mod boot;
+mod choose;
 pub mod cmdline;
 pub mod console;
+mod devices;
+mod early;
+mod find_root;
+mod fsck;
+mod handoff;
+mod log;
 pub mod modules;
+mod open_volumes;
+mod power;
+mod report;
+mod sequence;
+mod trouble;
+mod uevent;
+mod unlock;
+mod volumes;
+
+pub use power::reboot;
+pub use report::Report;
+pub use sequence::run;
+
+use nix::errno::Errno;
+
+/// What early boot can't go on without. Everything else is offered to the person at the console.
+#[derive(Debug, thiserror::Error)]
+pub enum InitError {
+    /// Not started by a kernel.
+    #[error("keel-init runs as PID 1 of an initrd that `keel initrd` made; here it does nothing")]
+    NotInitrd,
+    /// proc, sysfs and so on.
+    #[error(transparent)]
+    Early(#[from] early::EarlyError),
+    /// A part of the image.
+    #[error("{path} of the initrd image can't be read: {source}; build the image again with `keel initrd`")]
+    Image {
+        /// Which part.
+        path: &'static str,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The module table.
+    #[error("the initrd's module table is damaged: {0}; build the image again with `keel initrd`")]
+    Modules(#[from] modules::TableError),
+    /// The threads that load modules.
+    #[error("modules can't be loaded: {0}")]
+    Loader(std::io::Error),
+    /// The uevent socket.
+    #[error("uevents of the kernel can't be received: {0}")]
+    Uevents(std::io::Error),
+    /// The root was already being switched.
+    #[error(transparent)]
+    HandOff(handoff::HandOffError),
+    /// poll(2).
+    #[error("waiting for events failed: {0}")]
+    Wait(Errno),
+}

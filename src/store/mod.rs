@@ -1,3 +1,30 @@
 //! The immutable store in Nix's format: paths, archives, database, objects.
 
+pub mod base32;
+mod layout;
+pub mod nar;
 pub mod path;
+pub mod references;
+pub mod verity;
+
+#[cfg(feature = "tools")]
+mod add;
+#[cfg(feature = "tools")]
+pub mod db;
+#[cfg(feature = "tools")]
+pub mod files;
+#[cfg(feature = "tools")]
+pub mod lock;
+#[cfg(feature = "tools")]
+pub mod objects;
+#[cfg(feature = "tools")]
+pub mod pool;
+#[cfg(feature = "tools")]
+pub mod tree;
+
+#[cfg(feature = "tools")]
+pub(crate) use add::failpoint;
+#[cfg(feature = "tools")]
+pub use add::{AddError, Addition, Prepared, SmallDirectory};
+pub use layout::{Layout, LayoutError};
+pub use path::StorePath;

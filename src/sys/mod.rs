@@ -3,8 +3,10 @@
 
 pub mod dm;
 pub mod keyring;
+pub mod memory;
 pub mod module;
 pub mod mount;
-pub mod random;
+pub mod open_in_root;
 pub mod term;
 pub mod uevent;
+pub mod xattr;

@@ -1,1 +1,0 @@
-//! Device-mapper: names, tables and activation.

@@ -1,0 +1,188 @@
+//! Images made by the real cryptsetup, and ways to damage them.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    unused_results
+)]
+
+use std::fs;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use tempfile::TempDir;
+
+pub(super) const PASSPHRASE: &[u8] = b"correct horse battery staple";
+/// Size of the images; the data starts at 2 MiB.
+pub(super) const IMAGE_SIZE: usize = 3 << 20;
+pub(super) const ARGON2ID: &[&str] = &[
+    "--pbkdf=argon2id",
+    "--pbkdf-memory=64",
+    "--pbkdf-force-iterations=4",
+    "--pbkdf-parallel=1",
+];
+pub(super) const PBKDF2: &[&str] = &["--pbkdf=pbkdf2", "--pbkdf-force-iterations=1000"];
+
+/// A device image in a directory of its own.
+pub(super) struct Image {
+    dir: TempDir,
+}
+
+impl Image {
+    /// `cryptsetup luksFormat --type luks2 ARGS` of 3 MiB.
+    pub(super) fn format(args: &[&str]) -> Self {
+        let image = Self::holding(&[]);
+        fs::File::create(image.path())
+            .unwrap()
+            .set_len(IMAGE_SIZE as u64)
+            .unwrap();
+        let mut all = vec![
+            "luksFormat",
+            "--type=luks2",
+            "-q",
+            "--offset=4096",
+            "--luks2-keyslots-size=1m",
+        ];
+        all.extend_from_slice(args);
+        image.cryptsetup(&all);
+        image
+    }
+
+    /// An image with given content.
+    pub(super) fn holding(bytes: &[u8]) -> Self {
+        let image = Self {
+            dir: TempDir::new().unwrap(),
+        };
+        fs::write(image.path(), bytes).unwrap();
+        fs::write(image.file("passphrase"), PASSPHRASE).unwrap();
+        image
+    }
+
+    pub(super) fn path(&self) -> PathBuf {
+        self.file("image")
+    }
+
+    pub(super) fn file(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub(super) fn bytes(&self) -> Vec<u8> {
+        fs::read(self.path()).unwrap()
+    }
+
+    /// Runs `cryptsetup ARGS IMAGE` with the passphrase; it must succeed. A second passphrase goes to standard input.
+    pub(super) fn cryptsetup(&self, args: &[&str]) -> Output {
+        let output = self.try_cryptsetup(args, PASSPHRASE, b"");
+        assert!(
+            output.status.success(),
+            "cryptsetup {args:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        output
+    }
+
+    pub(super) fn try_cryptsetup(&self, args: &[&str], passphrase: &[u8], stdin: &[u8]) -> Output {
+        fs::write(self.file("passphrase"), passphrase).unwrap();
+        let (verb, options) = args.split_first().unwrap();
+        let mut child = Command::new("cryptsetup")
+            .arg(verb)
+            .args(options)
+            .arg("--key-file")
+            .arg(self.file("passphrase"))
+            .arg(self.path())
+            .args((*verb == "luksAddKey").then_some("-"))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("cryptsetup must be installed");
+        child.stdin.take().unwrap().write_all(stdin).unwrap();
+        child.wait_with_output().unwrap()
+    }
+
+    /// Adds a keyslot.
+    pub(super) fn add_key(&self, passphrase: &[u8], args: &[&str]) {
+        let mut all = vec!["luksAddKey", "-q"];
+        all.extend_from_slice(args);
+        let output = self.try_cryptsetup(&all, PASSPHRASE, passphrase);
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+
+    /// The volume key by `cryptsetup luksDump --dump-volume-key`.
+    pub(super) fn volume_key(&self) -> Vec<u8> {
+        let file = self.file("volume-key");
+        let argument = format!("--volume-key-file={}", file.display());
+        self.cryptsetup(&["luksDump", "-q", "--dump-volume-key", &argument]);
+        fs::read(file).unwrap()
+    }
+
+    /// Whether `cryptsetup luksDump` reads the header, on a copy so that it repairs nothing here.
+    pub(super) fn cryptsetup_reads(bytes: &[u8]) -> bool {
+        let image = Self::holding(bytes);
+        image
+            .try_cryptsetup(&["luksDump", "--disable-locks"], b"", b"")
+            .status
+            .success()
+    }
+
+    /// Whether `cryptsetup open --test-passphrase` opens it, on a copy.
+    pub(super) fn cryptsetup_opens(bytes: &[u8], passphrase: &[u8]) -> bool {
+        let image = Self::holding(bytes);
+        let args = ["open", "--test-passphrase", "--disable-locks", "--type=luks2"];
+        image.try_cryptsetup(&args, passphrase, b"").status.success()
+    }
+}
+
+/// Size of one copy of the header.
+fn header_size(bytes: &[u8]) -> usize {
+    u64::from_be_bytes(bytes[8..16].try_into().unwrap()) as usize
+}
+
+/// Where the second copy lies.
+pub(super) fn secondary(bytes: &[u8]) -> usize {
+    header_size(bytes)
+}
+
+/// Computes the checksum of the copy at `offset` anew.
+pub(super) fn reseal(bytes: &mut [u8], offset: usize) {
+    let size = header_size(&bytes[offset..]);
+    let header = &mut bytes[offset..offset + size];
+    header[448..512].fill(0);
+    let sum = Sha256::digest(&*header);
+    header[448..448 + sum.len()].copy_from_slice(&sum);
+}
+
+/// The JSON of the first copy.
+pub(super) fn metadata(bytes: &[u8]) -> Value {
+    let area = &bytes[4096..header_size(bytes)];
+    let len = area.iter().position(|&byte| byte == 0).unwrap();
+    serde_json::from_slice(&area[..len]).unwrap()
+}
+
+/// Writes a JSON area into both copies, whatever it is, and fills the rest with zeroes.
+pub(super) fn set_area(bytes: &mut [u8], text: &[u8]) {
+    let size = header_size(bytes);
+    for offset in [0, size] {
+        let area = &mut bytes[offset + 4096..offset + size];
+        area.fill(0);
+        area[..text.len()].copy_from_slice(text);
+        reseal(bytes, offset);
+    }
+}
+
+/// Changes the metadata of both copies.
+pub(super) fn patch(bytes: &[u8], change: impl FnOnce(&mut Value)) -> Vec<u8> {
+    let mut patched = bytes.to_vec();
+    let mut value = metadata(bytes);
+    change(&mut value);
+    set_area(&mut patched, &serde_json::to_vec(&value).unwrap());
+    patched
+}

@@ -1,1 +1,0 @@
-//! Superblock probes: what a block device holds.

@@ -1,0 +1,206 @@
+//! The state of early boot, and the one place where it waits.
+
+use std::collections::VecDeque;
+use std::fs;
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::time::Instant;
+
+use log::{debug, info};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::cmdline::CommandLine;
+use super::console::{Consoles, Line};
+use super::devices::{self, Devices};
+use super::modules::{Loader, Table};
+use super::report::Report;
+use super::uevent::{Action, Uevent};
+use super::unlock::{Keyring, Progress, Trial};
+use super::volumes::VolumeGroups;
+use super::{InitError, modules};
+use crate::block::DeviceNumber;
+use crate::sys::uevent::{Received, UeventSocket};
+
+/// Where the image keeps its module table and its modules.
+const MODULE_TABLE: &str = "/etc/keel/modules";
+const MODULES: &str = "/lib/modules";
+
+/// What the root file system needs in any case; requested by name at once, beside what the hardware asks for.
+const ALWAYS: &[&str] = &["dm_mod", "dm_crypt", "erofs", "overlay"];
+
+/// Everything that early boot knows.
+pub(super) struct Boot {
+    pub cmdline: CommandLine,
+    pub consoles: Consoles,
+    pub loader: Loader,
+    pub report: Report,
+    pub devices: Devices,
+    /// Devices that appeared and haven't been considered yet.
+    pub queue: VecDeque<DeviceNumber>,
+    pub keyring: Keyring,
+    pub groups: VolumeGroups,
+    uevents: UeventSocket,
+}
+
+/// What happened while waiting.
+#[derive(Default)]
+pub(super) struct Wake {
+    /// A line that somebody typed.
+    pub line: Option<Line>,
+    /// A passphrase was tried on a volume, or on all of them.
+    pub progress: Option<Progress>,
+    /// The deadline passed, and nothing else happened.
+    pub timed_out: bool,
+}
+
+impl Boot {
+    /// Opens consoles, starts loading modules, and takes in the devices that are already there.
+    pub(super) fn start(cmdline: CommandLine, report: Report) -> Result<Boot, InitError> {
+        let consoles = Consoles::open(Path::new("/dev"), Path::new("/sys"), &cmdline.consoles);
+        let text = fs::read(MODULE_TABLE).map_err(|source| InitError::Image { path: MODULE_TABLE, source })?;
+        let table = Table::parse(&text)?;
+        // Before the coldplug: a device that appears in between is in both, and in neither otherwise.
+        let uevents = UeventSocket::open().map_err(InitError::Uevents)?;
+        let loader = Loader::start(table, MODULES, &cmdline.modules).map_err(InitError::Loader)?;
+        let mut boot = Boot {
+            cmdline,
+            consoles,
+            loader,
+            report,
+            devices: Devices::default(),
+            queue: VecDeque::new(),
+            keyring: Keyring::default(),
+            groups: VolumeGroups::default(),
+            uevents,
+        };
+        for name in ALWAYS {
+            boot.loader.request_name(name);
+        }
+        boot.look_again();
+        Ok(boot)
+    }
+
+    /// Looks at all of /sys: at the start, and when the kernel dropped events.
+    pub(super) fn look_again(&mut self) {
+        let loader = &self.loader;
+        modules::coldplug(Path::new("/sys"), |modalias| loader.request_alias(modalias));
+        for event in devices::in_sysfs(Path::new("/sys")) {
+            self.device_event(&event);
+        }
+    }
+
+    /// Waits for the next thing to happen: an event of the kernel, a module, a key, a tried passphrase, the deadline.
+    /// Sleeps in poll(2) until then.
+    pub(super) fn wait(&mut self, deadline: Option<Instant>) -> Result<Wake, InitError> {
+        let (uevent_ready, loader_ready, trial_ready, timed_out) = {
+            let uevent = self.uevents.as_fd();
+            let loader = self.loader.poll_fd();
+            let trial = self.keyring.trial.as_ref().map(Trial::poll_fd);
+            let mut fds = vec![PollFd::new(uevent, PollFlags::POLLIN), PollFd::new(loader, PollFlags::POLLIN)];
+            fds.extend(trial.map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
+            let with_trial = trial.is_some();
+            let console_fds = self.consoles.poll_fds();
+            fds.extend(console_fds);
+            let timeout = deadline.map_or(PollTimeout::NONE, |deadline| {
+                let left = deadline.saturating_duration_since(Instant::now()).as_millis().saturating_add(1);
+                PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
+            });
+            let count = match poll(&mut fds, timeout) {
+                Ok(count) => count,
+                Err(Errno::EINTR) => return Ok(Wake::default()),
+                Err(errno) => return Err(InitError::Wait(errno)),
+            };
+            let ready = |index: usize| fds.get(index).and_then(PollFd::any).unwrap_or(false);
+            (ready(0), ready(1), with_trial && ready(2), count == 0)
+        };
+        let mut wake = Wake { timed_out, ..Wake::default() };
+        if uevent_ready {
+            self.take_uevents()?;
+        }
+        if loader_ready {
+            self.loader.acknowledge();
+        }
+        if trial_ready {
+            wake.progress = self.keyring.progress();
+        }
+        wake.line = self.consoles.handle_ready();
+        Ok(wake)
+    }
+
+    fn take_uevents(&mut self) -> Result<(), InitError> {
+        loop {
+            match self.uevents.receive().map_err(InitError::Uevents)? {
+                Received::Nothing => return Ok(()),
+                Received::Lost => {
+                    debug!("uevents were lost; looking at /sys again");
+                    self.look_again();
+                }
+                Received::Event(datagram) => {
+                    if let Some(event) = Uevent::parse(&datagram) {
+                        self.device_event(&event);
+                    }
+                }
+            }
+        }
+    }
+
+    fn device_event(&mut self, event: &Uevent) {
+        if let (Action::Add, Some(modalias)) = (event.action, &event.modalias) {
+            self.loader.request_alias(modalias);
+        }
+        if event.subsystem != "block" {
+            return;
+        }
+        match event.action {
+            Action::Add | Action::Change => self.block_device_appears(event),
+            Action::Remove => {
+                if let Some(number) = event.number {
+                    self.block_device_goes(number);
+                }
+            }
+            Action::Other => {}
+        }
+    }
+
+    fn block_device_appears(&mut self, event: &Uevent) {
+        // Coldplug and events overlap; only a change makes a known device worth another look.
+        let known = event.number.and_then(|number| self.devices.get(number));
+        if known.is_some_and(|device| event.action == Action::Add || device.superblock.is_some()) {
+            return;
+        }
+        let Some((number, probed)) = self.devices.appear(event) else { return };
+        match probed {
+            Ok(()) => self.queue.push_back(number),
+            // A card reader without a card is no news; a disk that can't be read is.
+            Err(error) if error.raw_os_error() == Some(libc::ENOMEDIUM) => {}
+            Err(error) => {
+                let name = event.name.as_deref().unwrap_or("?");
+                self.report.warn(format!("/dev/{name} can't be read: {error}"));
+            }
+        }
+    }
+
+    fn block_device_goes(&mut self, number: DeviceNumber) {
+        if let Some(device) = self.devices.remove(number) {
+            info!("{} is gone", device.display_name());
+        }
+        self.queue.retain(|queued| *queued != number);
+        self.keyring.forget(number);
+        self.groups.remove(number);
+    }
+
+    /// Says something to the person, on every console, and to the kernel log at a level that no console shows.
+    pub(super) fn say(&mut self, text: &str) {
+        debug!("{text}");
+        self.consoles.print(text);
+    }
+
+    /// Says something that went wrong but doesn't stop the boot, and keeps it for the report.
+    pub(super) fn warn(&mut self, text: &str) {
+        self.consoles.print(&format!("Warning: {text}"));
+        self.report.warnings.push(text.to_owned());
+        // The console has shown it already.
+        debug!("warning: {text}");
+    }
+}

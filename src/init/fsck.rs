@@ -1,0 +1,165 @@
+//! Checking the root file system before it's mounted. Afterwards it's too late: the upper directory of `/etc` needs it
+//! writable before systemd starts, and systemd-fsck-root only checks what is mounted read-only.
+
+use std::io::{self, Read};
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use super::cmdline::{FsckMode, FsckRepair};
+
+/// The checker in the image.
+pub(super) const E2FSCK: &str = "/usr/sbin/e2fsck";
+
+/// What a check found. The bits are those of fsck(8).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// Nothing to do: the file system is clean, or was made so.
+    Clean {
+        /// In plain words, for the report.
+        summary: String,
+    },
+    /// Not checked, and why.
+    Skipped {
+        /// In plain words, for the report.
+        reason: String,
+    },
+    /// The checker changed something that asks for a restart of the machine (fsck(8), bit 2).
+    RebootNeeded,
+    /// Errors are left that the checker won't mend by itself.
+    ErrorsLeft {
+        /// Last lines of the checker.
+        output: String,
+    },
+    /// The checker itself failed.
+    Failed {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// How to check.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Check {
+    /// `fsck.mode=`
+    pub mode: FsckMode,
+    /// `fsck.repair=`
+    pub repair: FsckRepair,
+}
+
+/// Checks the file system of type `kind` on `device`; `on_line` gets each line of the checker as it comes.
+pub(super) fn check(device: &Path, kind: &str, check: Check, mut on_line: impl FnMut(&str)) -> Outcome {
+    if check.mode == FsckMode::Skip {
+        return Outcome::Skipped { reason: "fsck.mode=skip".to_owned() };
+    }
+    if !matches!(kind, "ext2" | "ext3" | "ext4") {
+        return Outcome::Skipped { reason: format!("{kind} checks itself when it's mounted") };
+    }
+    if !Path::new(E2FSCK).exists() {
+        return Outcome::Skipped { reason: format!("{E2FSCK} isn't in this initrd image") };
+    }
+    match run(Command::new(E2FSCK).args(arguments(check)).arg(device), &mut on_line) {
+        Ok((Some(code), output)) => judge(code, &output),
+        Ok((None, output)) => Outcome::Failed { reason: format!("e2fsck was ended by a signal: {}", last_lines(&output)) },
+        Err(error) => Outcome::Failed { reason: format!("e2fsck can't be run: {error}") },
+    }
+}
+
+fn arguments(check: Check) -> Vec<&'static str> {
+    let mut arguments = vec![match check.repair {
+        FsckRepair::Preen => "-p",
+        FsckRepair::Yes => "-y",
+        FsckRepair::No => "-n",
+    }];
+    if check.mode == FsckMode::Force {
+        arguments.push("-f");
+    }
+    arguments
+}
+
+fn judge(code: i32, output: &str) -> Outcome {
+    match code {
+        0 => Outcome::Clean { summary: last_line(output) },
+        1 => Outcome::Clean { summary: format!("errors were corrected: {}", last_line(output)) },
+        2 | 3 => Outcome::RebootNeeded,
+        code if code & 4 != 0 => Outcome::ErrorsLeft { output: last_lines(output) },
+        code => Outcome::Failed { reason: format!("e2fsck ended with {code}: {}", last_line(output)) },
+    }
+}
+
+fn run(command: &mut Command, on_line: &mut impl FnMut(&str)) -> io::Result<(Option<i32>, String)> {
+    let (mut reader, writer) = io::pipe()?;
+    let mut child =
+        command.stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer).spawn()?;
+    // The command holds the writing ends too: with them open the pipe would never end.
+    *command = Command::new(E2FSCK);
+    let mut output = String::new();
+    let mut pending = Vec::new();
+    let mut buffer = [0; 4096];
+    loop {
+        let length = match reader.read(&mut buffer) {
+            Ok(0) => break,
+            Ok(length) => length,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        pending.extend_from_slice(buffer.get(..length).unwrap_or_default());
+        while let Some(end) = pending.iter().position(|&byte| byte == b'\n' || byte == b'\r') {
+            let line: Vec<u8> = pending.drain(..=end).collect();
+            take_line(&line, &mut output, on_line);
+        }
+        // A checker without line ends must not fill the memory.
+        if pending.len() > 64 << 10 {
+            pending.clear();
+        }
+    }
+    take_line(&pending, &mut output, on_line);
+    let status = child.wait()?;
+    debug_assert!(status.code().is_some() || status.signal().is_some());
+    Ok((status.code(), output))
+}
+
+fn take_line(line: &[u8], output: &mut String, on_line: &mut impl FnMut(&str)) {
+    const KEPT: usize = 64 << 10;
+    let line = String::from_utf8_lossy(line);
+    let line = line.trim_end();
+    if !line.is_empty() {
+        on_line(line);
+        if output.len() < KEPT {
+            output.push_str(line);
+            output.push('\n');
+        }
+    }
+}
+
+fn last_line(output: &str) -> String {
+    output.lines().last().unwrap_or("no output").to_owned()
+}
+
+fn last_lines(output: &str) -> String {
+    let lines: Vec<&str> = output.lines().collect();
+    lines.get(lines.len().saturating_sub(4)..).unwrap_or_default().join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exit_codes_are_read_as_fsck_8_defines_them() {
+        assert!(matches!(judge(0, "root: clean, 12/400 files"), Outcome::Clean { .. }));
+        assert!(matches!(judge(1, "fixed"), Outcome::Clean { summary } if summary.contains("corrected")));
+        assert_eq!(judge(3, ""), Outcome::RebootNeeded);
+        assert!(matches!(judge(4, "UNEXPECTED INCONSISTENCY"), Outcome::ErrorsLeft { .. }));
+        assert!(matches!(judge(12, ""), Outcome::ErrorsLeft { .. }));
+        assert!(matches!(judge(8, ""), Outcome::Failed { .. }));
+    }
+
+    #[test]
+    fn the_parameters_become_arguments_of_e2fsck() {
+        let of = |mode, repair| arguments(Check { mode, repair });
+        assert_eq!(of(FsckMode::Auto, FsckRepair::Preen), ["-p"]);
+        assert_eq!(of(FsckMode::Force, FsckRepair::Yes), ["-y", "-f"]);
+        assert_eq!(of(FsckMode::Auto, FsckRepair::No), ["-n"]);
+    }
+}

@@ -1,0 +1,199 @@
+//! What stops a boot, said so that the person at the console can do something about it.
+
+use std::time::{Duration, Instant};
+
+use super::boot::Boot;
+use super::cmdline::{DeviceSpec, FsckRepair};
+use super::console::{Echo, Line, Prompt};
+use super::handoff::HandOffError;
+use super::{InitError, power};
+use crate::root::AssembleError;
+
+/// How long a machine that is to recover by itself (`panic=`, as entries on trial carry) waits for somebody.
+const UNATTENDED: Duration = Duration::from_mins(1);
+
+/// A boot that can't go on as it is.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Trouble {
+    /// No `root=`.
+    #[error("the kernel command line has no root=; add it to the boot entry, such as root=/dev/vg/root")]
+    NoRoot,
+    /// e2fsck found what it won't mend by itself.
+    #[error("{device} has errors that e2fsck doesn't mend by itself: {output}")]
+    RootDamaged {
+        /// The root's device.
+        device: String,
+        /// Last lines of e2fsck.
+        output: String,
+    },
+    /// The checker failed.
+    #[error("{device} could not be checked: {reason}")]
+    CheckFailed {
+        /// The root's device.
+        device: String,
+        /// Why.
+        reason: String,
+    },
+    /// The root file system can't be mounted.
+    #[error("{device} can't be mounted as {kind}: {reason}")]
+    Mount {
+        /// The root's device.
+        device: String,
+        /// File system type.
+        kind: String,
+        /// What the kernel said, and what may help.
+        reason: String,
+    },
+    /// No generation can be booted.
+    #[error("{0}")]
+    NoGeneration(String),
+    /// The root can't be assembled.
+    #[error("{system} can't be started: {source}")]
+    Assemble {
+        /// The system.
+        system: String,
+        /// Why.
+        source: AssembleError,
+    },
+    /// systemd can't be started.
+    #[error(transparent)]
+    HandOff(#[from] HandOffError),
+}
+
+/// What the person wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// Try again.
+    Retry,
+    /// Repair the root file system, then try again.
+    Repair,
+    /// Show the picker.
+    AnotherGeneration,
+    /// Restart the machine.
+    Reboot,
+    /// Turn the machine off.
+    PowerOff,
+}
+
+const ANSWERS: &[(&str, Answer, &str)] = &[
+    ("r", Answer::Retry, "try again"),
+    ("f", Answer::Repair, "let e2fsck mend everything it finds, then try again"),
+    ("g", Answer::AnotherGeneration, "choose another generation"),
+    ("b", Answer::Reboot, "reboot"),
+    ("p", Answer::PowerOff, "power off"),
+];
+
+impl Trouble {
+    /// The answers that make sense here.
+    fn offers(&self, answer: Answer) -> bool {
+        match answer {
+            Answer::Repair => matches!(self, Trouble::RootDamaged { .. }),
+            Answer::AnotherGeneration => matches!(self, Trouble::Assemble { .. } | Trouble::HandOff(_)),
+            Answer::Retry => !matches!(self, Trouble::NoRoot),
+            Answer::Reboot | Answer::PowerOff => true,
+        }
+    }
+}
+
+fn menu(offered: impl Fn(Answer) -> bool) -> Prompt {
+    let mut text = String::new();
+    for (key, _, meaning) in ANSWERS.iter().filter(|(_, answer, _)| offered(*answer)) {
+        text.extend(["  ", key, "  ", meaning, "\n"]);
+    }
+    text.push_str("What now? ");
+    Prompt { text, echo: Echo::Plain }
+}
+
+fn parse(line: &Line, offered: impl Fn(Answer) -> bool) -> Option<Answer> {
+    let typed = std::str::from_utf8(&line.bytes).ok()?.trim().to_ascii_lowercase();
+    ANSWERS.iter().find(|(key, answer, _)| *key == typed && offered(*answer)).map(|(_, answer, _)| *answer)
+}
+
+/// What can be done while the root is missing; waiting for it goes on meanwhile.
+fn offered_while_waiting(answer: Answer) -> bool {
+    matches!(answer, Answer::Retry | Answer::Reboot | Answer::PowerOff)
+}
+
+impl Boot {
+    /// Shows the trouble and waits for an answer. Modules are still loaded meanwhile: a keyboard may be plugged in.
+    pub(super) fn offer(&mut self, trouble: &Trouble) -> Result<Answer, InitError> {
+        self.say(&format!("\nThis boot can't go on: {trouble}"));
+        let deadline = self.unattended_deadline();
+        self.consoles.set_prompt(menu(|answer| trouble.offers(answer)));
+        loop {
+            let wake = self.wait(deadline)?;
+            if wake.timed_out {
+                power::reboot();
+            }
+            let Some(line) = wake.line else { continue };
+            match parse(&line, |answer| trouble.offers(answer)) {
+                Some(Answer::Reboot) => power::reboot(),
+                Some(Answer::PowerOff) => power::power_off(),
+                Some(answer) => {
+                    self.consoles.clear_prompt();
+                    return Ok(answer);
+                }
+                None => self.consoles.set_prompt(menu(|answer| trouble.offers(answer))),
+            }
+        }
+    }
+
+    /// A machine that is to recover by itself reboots when nobody answers.
+    pub(super) fn unattended_deadline(&mut self) -> Option<Instant> {
+        let unattended = self.cmdline.panic.is_some_and(|seconds| seconds != 0);
+        unattended.then(|| {
+            self.say(&format!("Without an answer the machine reboots in {} seconds.", UNATTENDED.as_secs()));
+            Instant::now() + UNATTENDED
+        })
+    }
+
+    /// Says what is missing and what is there.
+    pub(super) fn explain_absence(&mut self, spec: &DeviceSpec) {
+        let mut text = vec![format!("The root file system {spec} hasn't appeared. Still waiting for it.")];
+        if self.devices.is_empty() {
+            text.push("No disk has appeared at all.".to_owned());
+        } else {
+            text.push("Devices that have appeared:".to_owned());
+            text.extend(self.devices.describe().into_iter().map(|line| format!("  {line}")));
+        }
+        text.extend(self.groups.explain());
+        let unmatched = self.loader.unmatched();
+        if !unmatched.is_empty() {
+            text.push("Hardware for which this initrd has no module:".to_owned());
+            text.extend(unmatched.into_iter().map(|line| format!("  {line}")));
+        }
+        for failure in self.loader.failures() {
+            text.push(format!("Module that failed to load: {failure}"));
+        }
+        let text = text.join("\n");
+        ::log::warn!("{}", text.replace('\n', "; "));
+        self.say(&text);
+    }
+
+    /// The menu below the explanation.
+    pub(super) fn absence_prompt() -> Prompt {
+        menu(offered_while_waiting)
+    }
+
+    /// Deals with an answer to that menu.
+    pub(super) fn answer_absence(&mut self, line: &Line, spec: &DeviceSpec) {
+        match parse(line, offered_while_waiting) {
+            Some(Answer::Reboot) => power::reboot(),
+            Some(Answer::PowerOff) => power::power_off(),
+            Some(_) => {
+                self.look_again();
+                self.explain_absence(spec);
+            }
+            None => {}
+        }
+    }
+
+    /// Applies an answer that changes how the next attempt is made.
+    pub(super) fn heed(&mut self, answer: Answer) {
+        match answer {
+            Answer::AnotherGeneration => self.cmdline.menu = true,
+            Answer::Repair => self.cmdline.fsck.repair = FsckRepair::Yes,
+            Answer::Retry | Answer::Reboot | Answer::PowerOff => {}
+        }
+    }
+}

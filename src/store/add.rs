@@ -1,0 +1,304 @@
+//! Adding to the store so that a crash leaves nothing half: temporary names, one sync, renames, one transaction.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::Flock;
+
+use super::db::{Database, DbError, PathInfo};
+use super::lock::{self, Access};
+use super::nar::{self, NarError, NarHash};
+use super::path::{Kind, PathError, References, StorePath, make_store_path};
+use super::pool::Pool;
+use super::references::{ReferenceScanner, hash_modulo};
+use super::tree::Node;
+use super::{Layout, files};
+
+/// How temporary names in the store directory start. Whoever holds the lock may remove them.
+const TEMPORARY: &str = ".keel-tmp-";
+/// Stands for the own hash while the content isn't hashed yet. No real hash: base-32 hashes of it are not known.
+const OWN_HASH: &str = "00000000000000000000000000000000";
+
+/// Why something can't be added to the store.
+#[derive(Debug, thiserror::Error)]
+pub enum AddError {
+    /// A file of the store can't be read or written.
+    #[error("{0}: {1}")]
+    File(String, #[source] io::Error),
+    /// The content can't be archived.
+    #[error(transparent)]
+    Nar(#[from] NarError),
+    /// The name is none for a store path.
+    #[error(transparent)]
+    Path(#[from] PathError),
+    /// The database refused.
+    #[error(transparent)]
+    Db(#[from] DbError),
+    /// A thread ended without a result.
+    #[error("{0} ended unexpectedly: this is a fault in keel")]
+    Thread(&'static str),
+}
+
+fn at(path: &Path) -> impl FnOnce(io::Error) -> AddError {
+    let path = path.display().to_string();
+    move |error| AddError::File(path, error)
+}
+
+/// Paths being added: invisible until [`Addition::commit`]. Holds the store's lock, and keeps Nix from collecting
+/// garbage. Dropped without a commit, or killed, it leaves temporary files that the next addition removes.
+#[derive(Debug)]
+pub struct Addition {
+    layout: Layout,
+    database: Database,
+    store: PathBuf,
+    staged: BTreeMap<StorePath, Staged>,
+    next: usize,
+    _lock: Flock<File>,
+    _gc_lock: Flock<File>,
+}
+
+#[derive(Debug)]
+struct Staged {
+    info: PathInfo,
+    // Where it waits; nothing when the path was valid already.
+    temporary: Option<PathBuf>,
+}
+
+/// A tree written under a temporary name, and its hash.
+#[derive(Debug)]
+pub struct Prepared {
+    temporary: PathBuf,
+    nar: NarHash,
+}
+
+impl Addition {
+    /// Takes the locks (`waiting` is told which one another process holds), makes the store's directories when they
+    /// are missing, and removes what an interrupted addition left.
+    pub fn begin(layout: &Layout, waiting: &mut dyn FnMut(&Path)) -> Result<Self, AddError> {
+        make_directories(layout)?;
+        let keel = layout.physical(&layout.keel_dir()).join("store.lock");
+        let lock = lock::take(&keel, Access::Exclusive, waiting).map_err(at(&keel))?;
+        let gc = layout.physical(layout.state_dir()).join("gc.lock");
+        let gc_lock = lock::take(&gc, Access::Shared, waiting).map_err(at(&gc))?;
+        let store = layout.physical(layout.store_dir());
+        remove_temporaries(&store)?;
+        let database = Database::open(&layout.physical(&layout.database_dir()), layout.store_dir())?;
+        Ok(Self {
+            layout: layout.clone(),
+            database,
+            store,
+            staged: BTreeMap::new(),
+            next: 0,
+            _lock: lock,
+            _gc_lock: gc_lock,
+        })
+    }
+
+    /// Where this store lies.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// A new pool for contents, in the store's file system.
+    pub fn pool(&mut self) -> Result<Pool, AddError> {
+        let staging = self.temporary();
+        let objects = self.layout.physical(&self.layout.objects_dir());
+        Pool::new(staging.clone(), objects).map_err(at(&staging))
+    }
+
+    /// A temporary name in the store directory, for content that [`Addition::adopt`] takes over.
+    pub fn temporary(&mut self) -> PathBuf {
+        self.next += 1;
+        self.store.join(format!("{TEMPORARY}{}", self.next))
+    }
+
+    /// Writes `tree` at `temporary` in canonical form and hashes it: the slow part, which threads may share.
+    pub fn prepare(temporary: PathBuf, tree: &Node, pool: &Pool) -> Result<Prepared, AddError> {
+        realise(tree, &temporary, pool)?;
+        let nar = nar::hash(&temporary, &mut |_| {})?;
+        Ok(Prepared { temporary, nar })
+    }
+
+    /// Adds what was prepared under the name that `nix-store --add` would give it.
+    pub fn adopt(&mut self, name: &str, prepared: Prepared) -> Result<StorePath, AddError> {
+        let Prepared { temporary, nar } = prepared;
+        let kind = Kind::Source(References::default());
+        let path = make_store_path(self.layout.store_dir(), kind, &nar.sha256, name)?;
+        let info = PathInfo { path: path.clone(), nar, content_hash: nar.sha256, references: Vec::new() };
+        self.stage(info, temporary)?;
+        Ok(path)
+    }
+
+    /// Adds a single file.
+    pub fn add_file(&mut self, name: &str, bytes: &[u8]) -> Result<StorePath, AddError> {
+        let temporary = self.temporary();
+        write_file(&temporary, bytes)?;
+        let nar = nar::hash(&temporary, &mut |_| {})?;
+        self.adopt(name, Prepared { temporary, nar })
+    }
+
+    /// Adds a directory of small files and links that refers to `candidates` (those found in it are registered) and
+    /// to itself: `content` gets the own path, and is asked twice, first with a stand-in for the hash.
+    pub fn add_referring(
+        &mut self,
+        name: &str,
+        candidates: &[StorePath],
+        content: &dyn Fn(&StorePath) -> SmallDirectory,
+    ) -> Result<StorePath, AddError> {
+        let stand_in = StorePath::from_base_name(&format!("{OWN_HASH}-{name}"))?;
+        let temporary = self.temporary();
+        content(&stand_in).write(&temporary)?;
+        let mut archive = Vec::new();
+        nar::write(&temporary, &mut archive)?;
+        let mut scanner = ReferenceScanner::new(candidates.iter().chain([&stand_in]));
+        scanner.update(&archive);
+        let mut references = scanner.found();
+        references.retain(|path| *path != stand_in);
+        let itself = archive.windows(OWN_HASH.len()).any(|window| window == OWN_HASH.as_bytes());
+        let content_hash = hash_modulo(&archive, OWN_HASH.as_bytes());
+        let kind = Kind::Source(References { others: &references, itself });
+        let path = make_store_path(self.layout.store_dir(), kind, &content_hash, name)?;
+
+        files::remove_tree(&temporary).map_err(at(&temporary))?;
+        content(&path).write(&temporary)?;
+        let nar = nar::hash(&temporary, &mut |_| {})?;
+        if itself {
+            references.push(path.clone());
+            references.sort_unstable();
+        }
+        self.stage(PathInfo { path: path.clone(), nar, content_hash, references }, temporary)?;
+        Ok(path)
+    }
+
+    /// Writes everything to the disk, makes it visible and registers it in one transaction. The locks stay until this
+    /// is dropped.
+    pub fn commit(&mut self) -> Result<(), AddError> {
+        failpoint("before-sync");
+        let directory = File::open(&self.store).map_err(at(&self.store))?;
+        nix::unistd::syncfs(&directory).map_err(|errno| at(&self.store)(errno.into()))?;
+        failpoint("before-rename");
+        let mut infos = Vec::new();
+        for (path, staged) in std::mem::take(&mut self.staged) {
+            if let Some(temporary) = staged.temporary {
+                let target = self.layout.physical_path(&path);
+                // Not registered, so nobody relies on it: an addition that ended between renaming and registering.
+                files::remove_tree(&target).map_err(at(&target))?;
+                std::fs::rename(&temporary, &target).map_err(at(&target))?;
+                failpoint("between-renames");
+            }
+            infos.push(staged.info);
+        }
+        directory.sync_all().map_err(at(&self.store))?;
+        failpoint("before-register");
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(1, |time| time.as_secs());
+        self.database.register(&infos, i64::try_from(now).unwrap_or(1))?;
+        failpoint("after-register");
+        Ok(())
+    }
+
+    fn stage(&mut self, info: PathInfo, temporary: PathBuf) -> Result<(), AddError> {
+        let target = self.layout.physical_path(&info.path);
+        let there = self.database.is_valid(&info.path)? && target.symlink_metadata().is_ok();
+        let temporary = if there || self.staged.contains_key(&info.path) {
+            files::remove_tree(&temporary).map_err(at(&temporary))?;
+            None
+        } else {
+            Some(temporary)
+        };
+        // The first one keeps its files when two parts of one addition are equal.
+        let _first = self.staged.entry(info.path.clone()).or_insert(Staged { info, temporary });
+        Ok(())
+    }
+}
+
+impl Drop for Addition {
+    fn drop(&mut self) {
+        // What can't be removed now is removed by the next addition.
+        let _ignored = remove_temporaries(&self.store);
+    }
+}
+
+/// A directory of small files and links.
+#[derive(Clone, Debug, Default)]
+pub struct SmallDirectory {
+    /// Names to contents.
+    pub files: BTreeMap<String, Vec<u8>>,
+    /// Names to targets.
+    pub links: BTreeMap<String, String>,
+}
+
+impl SmallDirectory {
+    fn write(&self, path: &Path) -> Result<(), AddError> {
+        std::fs::create_dir(path).map_err(at(path))?;
+        for (name, bytes) in &self.files {
+            write_file(&path.join(name), bytes)?;
+        }
+        for (name, target) in &self.links {
+            let link = path.join(name);
+            std::os::unix::fs::symlink(target, &link).map_err(at(&link))?;
+            files::canonicalise_link(&link).map_err(at(&link))?;
+        }
+        files::canonicalise_directory(path).map_err(at(path))
+    }
+}
+
+fn write_file(path: &Path, bytes: &[u8]) -> Result<(), AddError> {
+    let mut file = File::options().write(true).create_new(true).open(path).map_err(at(path))?;
+    file.write_all(bytes).and_then(|()| files::canonicalise_file(&file, false)).map_err(at(path))
+}
+
+fn realise(node: &Node, path: &Path, pool: &Pool) -> Result<(), AddError> {
+    match node {
+        Node::Directory(_, entries) => {
+            std::fs::create_dir(path).map_err(at(path))?;
+            for (name, child) in entries {
+                realise(child, &path.join(name), pool)?;
+            }
+            files::canonicalise_directory(path).map_err(at(path))
+        }
+        Node::File(meta, id) => pool.link(*id, meta.mode & 0o100 != 0, path).map_err(at(path)),
+        Node::Symlink(_, target) => std::os::unix::fs::symlink(target, path)
+            .and_then(|()| files::canonicalise_link(path))
+            .map_err(at(path)),
+    }
+}
+
+fn make_directories(layout: &Layout) -> Result<(), AddError> {
+    let state = layout.state_dir();
+    for directory in [
+        layout.store_dir().to_owned(),
+        format!("{}/.links", layout.store_dir()),
+        layout.profiles_dir(),
+        format!("{state}/temproots"),
+        format!("{}/complete", layout.objects_dir()),
+    ] {
+        let path = layout.physical(&directory);
+        std::fs::create_dir_all(&path).map_err(at(&path))?;
+    }
+    let roots = layout.physical(&format!("{state}/gcroots"));
+    if roots.symlink_metadata().is_err() {
+        std::fs::create_dir_all(&roots).map_err(at(&roots))?;
+        // The logical name, right once this store is the machine's; Nix looks into the profiles by themselves too.
+        files::link_atomically(Path::new(&layout.profiles_dir()), &roots.join("profiles")).map_err(at(&roots))?;
+    }
+    Ok(())
+}
+
+fn remove_temporaries(store: &Path) -> Result<(), AddError> {
+    for entry in std::fs::read_dir(store).map_err(at(store))? {
+        let entry = entry.map_err(at(store))?;
+        if entry.file_name().as_encoded_bytes().starts_with(TEMPORARY.as_bytes()) {
+            files::remove_tree(&entry.path()).map_err(at(&entry.path()))?;
+        }
+    }
+    Ok(())
+}
+
+/// Ends the process as a power cut would, when a test asked for this place. Not in release builds.
+pub(crate) fn failpoint(name: &str) {
+    if cfg!(debug_assertions) && std::env::var_os("KEEL_TEST_FAILPOINT").is_some_and(|wanted| wanted == name) {
+        let _never = nix::sys::signal::raise(nix::sys::signal::Signal::SIGKILL);
+    }
+}

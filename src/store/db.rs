@@ -1,0 +1,166 @@
+//! The store's database: Nix's schema 10, in SQLite.
+
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use nix::fcntl::Flock;
+use rusqlite::{Connection, OptionalExtension};
+
+use super::lock::{self, Access};
+use super::nar::NarHash;
+use super::path::{PathError, StorePath, hex};
+use super::{base32, files};
+
+/// The only schema that is read and written: that of Nix since 2.4.
+const SCHEMA: u32 = 10;
+
+/// Why the database can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum DbError {
+    /// SQLite refused.
+    #[error("the store's database: {0}")]
+    Sqlite(#[from] rusqlite::Error),
+    /// A file beside the database can't be read or written.
+    #[error("{0}: {1}")]
+    File(String, #[source] io::Error),
+    /// Made by another version of Nix.
+    #[error("the store has the database schema '{0}', keel knows {SCHEMA}: upgrade the store with a recent nix-store first")]
+    UnknownSchema(String),
+    /// A row holds what is no store path.
+    #[error("the store's database holds a bad path: {0}")]
+    BadPath(#[from] PathError),
+    /// A path to register refers to one that isn't valid.
+    #[error("{referrer} refers to {reference}, which is not a valid path of this store")]
+    InvalidReference {
+        /// The path to be registered.
+        referrer: String,
+        /// What it refers to.
+        reference: String,
+    },
+}
+
+/// What is registered about a path. keel's own paths are all content-addressed by the hash of their NAR.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PathInfo {
+    /// The path.
+    pub path: StorePath,
+    /// Hash and size of its NAR.
+    pub nar: NarHash,
+    /// The hash that its name is computed from: that of the NAR, or the one without references to itself.
+    pub content_hash: [u8; 32],
+    /// In order; with itself, when it names itself.
+    pub references: Vec<StorePath>,
+}
+
+/// The open database. Nix's "big lock" is held shared, so that Nix doesn't change the schema meanwhile.
+#[derive(Debug)]
+pub struct Database {
+    connection: Connection,
+    store_dir: String,
+    _big_lock: Flock<std::fs::File>,
+}
+
+impl Database {
+    /// Opens the database in `dir` (`…/nix/var/nix/db`); makes it when there is none.
+    pub fn open(dir: &Path, store_dir: &str) -> Result<Self, DbError> {
+        let failed = |error| DbError::File(dir.display().to_string(), error);
+        std::fs::create_dir_all(dir).map_err(failed)?;
+        let big_lock = lock::take(&dir.join("big-lock"), Access::Shared, &mut |_| {}).map_err(failed)?;
+        let schema = dir.join("schema");
+        let known = match std::fs::read_to_string(&schema) {
+            Ok(text) if text.trim() == SCHEMA.to_string() => true,
+            Ok(text) => return Err(DbError::UnknownSchema(text.trim().chars().take(40).collect())),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+            Err(error) => return Err(DbError::File(schema.display().to_string(), error)),
+        };
+        let connection = Connection::open(dir.join("db.sqlite"))?;
+        connection.busy_timeout(Duration::from_mins(1))?;
+        // WAL as Nix has it. FULL, because a profile is switched to a system right after its registration: a power
+        // cut must not forget the one and keep the other, or the next collection would delete that system.
+        connection.execute_batch("pragma journal_mode = wal; pragma synchronous = full; pragma foreign_keys = on;")?;
+        if !known {
+            connection.execute_batch(&format!("begin exclusive; {} commit;", include_str!("schema.sql")))?;
+            files::write_atomically(&schema, SCHEMA.to_string().as_bytes(), 0o644)
+                .map_err(|error| DbError::File(schema.display().to_string(), error))?;
+        }
+        Ok(Self { connection, store_dir: store_dir.to_owned(), _big_lock: big_lock })
+    }
+
+    /// Whether `path` is registered.
+    pub fn is_valid(&self, path: &StorePath) -> Result<bool, DbError> {
+        Ok(self.id(&self.connection, path)?.is_some())
+    }
+
+    /// The NAR hash (`sha256:<hex>`) and size that are registered for `path`.
+    pub fn nar(&self, path: &StorePath) -> Result<Option<(String, u64)>, DbError> {
+        let row = self
+            .connection
+            .prepare_cached("select hash, coalesce(narSize, 0) from ValidPaths where path = ?")?
+            .query_row([path.absolute(&self.store_dir)], |row| Ok((row.get(0)?, row.get::<_, i64>(1)?)))
+            .optional()?;
+        Ok(row.map(|(hash, size)| (hash, u64::try_from(size).unwrap_or(0))))
+    }
+
+    /// What `path` refers to, in order.
+    pub fn references(&self, path: &StorePath) -> Result<Vec<StorePath>, DbError> {
+        let mut statement = self.connection.prepare_cached(
+            "select v.path from Refs join ValidPaths r on r.id = referrer join ValidPaths v on v.id = reference \
+             where r.path = ? order by v.path",
+        )?;
+        let rows = statement.query_map([path.absolute(&self.store_dir)], |row| row.get::<_, String>(0))?;
+        rows.map(|row| Ok(StorePath::from_absolute(&self.store_dir, &row?)?)).collect()
+    }
+
+    /// Registers `all` in one transaction: after a power cut either all are valid or none. Paths that are valid
+    /// already are left as they are. `now` is in seconds since 1970.
+    pub fn register(&mut self, all: &[PathInfo], now: i64) -> Result<(), DbError> {
+        let store_dir = self.store_dir.clone();
+        let transaction = self.connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+        {
+            let find = |path: &StorePath| -> Result<Option<i64>, DbError> {
+                Ok(transaction
+                    .prepare_cached("select id from ValidPaths where path = ?")?
+                    .query_row([path.absolute(&store_dir)], |row| row.get(0))
+                    .optional()?)
+            };
+            let mut new = Vec::new();
+            for info in all {
+                if find(&info.path)?.is_some() {
+                    continue;
+                }
+                let _rows = transaction
+                    .prepare_cached(
+                        "insert into ValidPaths (path, hash, registrationTime, narSize, ca) values (?, ?, ?, ?, ?)",
+                    )?
+                    .execute((
+                        info.path.absolute(&store_dir),
+                        format!("sha256:{}", hex(&info.nar.sha256)),
+                        now,
+                        i64::try_from(info.nar.size).unwrap_or(i64::MAX),
+                        format!("fixed:r:sha256:{}", base32::encode(&info.content_hash)),
+                    ))?;
+                new.push((transaction.last_insert_rowid(), info));
+            }
+            for (referrer, info) in new {
+                for reference in &info.references {
+                    let id = find(reference)?.ok_or_else(|| DbError::InvalidReference {
+                        referrer: info.path.to_string(),
+                        reference: reference.to_string(),
+                    })?;
+                    let _rows = transaction
+                        .prepare_cached("insert or replace into Refs (referrer, reference) values (?, ?)")?
+                        .execute((referrer, id))?;
+                }
+            }
+        }
+        Ok(transaction.commit()?)
+    }
+
+    fn id(&self, connection: &Connection, path: &StorePath) -> Result<Option<i64>, DbError> {
+        Ok(connection
+            .prepare_cached("select id from ValidPaths where path = ?")?
+            .query_row([path.absolute(&self.store_dir)], |row| row.get(0))
+            .optional()?)
+    }
+}

@@ -1,0 +1,27 @@
+//! Extended attributes of files.
+
+use std::ffi::CString;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+/// The value of the attribute `name` of `path` (links not followed), at most `limit` bytes; nothing when the file has no
+/// such attribute or its file system knows none.
+pub fn get(path: &Path, name: &str, limit: usize) -> io::Result<Option<Vec<u8>>> {
+    let c_path = CString::new(path.as_os_str().as_bytes())?;
+    let c_name = CString::new(name)?;
+    let mut value = vec![0u8; limit];
+    // SAFETY: both names end in NUL and outlive the call; the kernel writes at most `value.len()` bytes to `value`.
+    let length =
+        unsafe { libc::lgetxattr(c_path.as_ptr(), c_name.as_ptr(), value.as_mut_ptr().cast(), value.len()) };
+    match usize::try_from(length) {
+        Ok(length) => {
+            value.truncate(length);
+            Ok(Some(value))
+        }
+        Err(_) => match io::Error::last_os_error() {
+            error if matches!(error.raw_os_error(), Some(libc::ENODATA | libc::EOPNOTSUPP)) => Ok(None),
+            error => Err(error),
+        },
+    }
+}

@@ -1,1 +1,0 @@
-//! The merge of accounts: current, declared, declared by the last generation.
