@@ -197,7 +197,7 @@ impl Console {
         let last = lines
             .get(lines.len().saturating_sub(LAST_LINES)..)
             .unwrap_or_default();
-        last.iter().map(|line| format!("    | {line}\n")).collect()
+        last.iter().map(|line| ["    | ", line, "\n"].concat()).collect()
     }
 
     /// Waits until the machine closes the console.
@@ -329,7 +329,7 @@ mod tests {
             .expect_any(&["three", "two"], Duration::from_secs(10))
             .unwrap();
         assert_eq!(found.before, "one ");
-        console.expect("three", Duration::from_secs(10)).unwrap();
+        let _ = console.expect("three", Duration::from_secs(10)).unwrap();
     }
 
     #[test]

@@ -54,7 +54,7 @@ fn disks(made: &Made, directory: &Path) -> Result<Vec<Disk>> {
     let stamp = directory.join("base");
     let wanted: String = bases
         .iter()
-        .map(|disk| format!("{}\n", disk.path.display()))
+        .map(|disk| disk.path.display().to_string() + "\n")
         .collect();
     let kept = std::fs::read_to_string(&stamp).is_ok_and(|is| is == wanted);
     let mut disks = Vec::new();

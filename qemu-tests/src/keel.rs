@@ -60,11 +60,19 @@ impl Keel {
     }
 
     /// Makes a root file system a generation of the machine whose root is at `root`.
-    pub(crate) fn import(&self, root: &Path, archive: &Path, parameters: &[String]) -> Result<()> {
+    pub(crate) fn import(
+        &self,
+        root: &Path,
+        archive: &Path,
+        initrd: &Path,
+        parameters: &[String],
+    ) -> Result<()> {
         let mut tool = self
             .verb(&["import", "keel"])
             .arg("--rootfs")
             .arg(archive)
+            .arg("--initrd")
+            .arg(initrd)
             .arg("--store")
             .arg(root);
         for parameter in parameters {
@@ -75,7 +83,7 @@ impl Keel {
 
     /// Writes the boot menu of the machine whose root is at `root`.
     pub(crate) fn boot_update(&self, root: &Path, esp: &Path) -> Result<()> {
-        self.verb(&["boot", "update"])
+        self.verb(&["boot", "update", "--timeout", "3"])
             .arg("--esp")
             .arg(esp)
             .arg("--store")
@@ -83,18 +91,14 @@ impl Keel {
             .run()
     }
 
-    /// Builds an initrd from the modules of `tree`, of the smallest set and these modules.
-    pub(crate) fn initrd(&self, tree: &Path, modules: &[&str], output: &Path) -> Result<()> {
-        let mut tool = self
-            .verb(&["initrd", "--set", "minimal"])
+    /// Builds an initrd from the modules of `tree`, of one of the sets.
+    pub(crate) fn initrd(&self, tree: &Path, set: &str, output: &Path) -> Result<()> {
+        self.verb(&["initrd", "--set", set])
             .arg("--root")
             .arg(tree)
             .arg("--output")
-            .arg(output);
-        for module in modules {
-            tool = tool.args(["--module", module]);
-        }
-        tool.run()
+            .arg(output)
+            .run()
     }
 
     /// The generations of the machine whose root is at `root`, as the command lists them.

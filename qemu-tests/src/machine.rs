@@ -272,7 +272,9 @@ impl Running {
     }
 
     /// Cuts the power: the guest has no chance to write anything more.
-    pub(crate) fn cut_power(self) {}
+    pub(crate) fn cut_power(self) {
+        drop(self);
+    }
 }
 
 impl Drop for Running {

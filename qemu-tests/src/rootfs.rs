@@ -78,9 +78,7 @@ pub(crate) struct RootFileSystems {
 /// Makes them, or takes them from the cache.
 pub(crate) fn root_file_systems(cache: &Cache) -> Result<RootFileSystems> {
     let base_key = Key::of([archive::SUITE].iter().chain(PACKAGES).chain(EXCLUDED));
-    let base = cache
-        .get("debian", &base_key, |directory| bootstrap(directory))?
-        .join("root.tar");
+    let base = cache.get("debian", &base_key, bootstrap)?.join("root.tar");
     let builder = [include_str!("builder_initrd.rs"), &builder_initrd::script()].concat();
     let key = Key::of([base_key.as_ref(), RECIPE.as_bytes(), builder.as_bytes()]);
     let made = cache.get("generations", &key, |directory| derive(&base, directory))?;

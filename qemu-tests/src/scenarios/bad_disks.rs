@@ -21,7 +21,7 @@ pub(super) fn damaged_header(bench: &mut Bench<'_>) -> Result<()> {
     let disk = disks.first().context("no disk")?;
     damage(disk, PARTITION + JSON, 512)?;
     let mut machine = bench
-        .from_kernel(Layout::Main, &disks, "console")?
+        .without_menu(Layout::Main, &disks, "console")?
         .with(SHELL_AS_INIT)
         .boot()?;
     machine.unlock()?;
@@ -35,7 +35,7 @@ pub(super) fn damaged_header(bench: &mut Bench<'_>) -> Result<()> {
     machine.wait_until_off(TO_OFF)?;
 
     damage(disk, PARTITION + SECOND_HEADER + JSON, 512)?;
-    let machine = bench.from_kernel(Layout::Main, &disks, "both")?.boot()?;
+    let machine = bench.without_menu(Layout::Main, &disks, "both")?.boot()?;
     let said = machine.console.expect(texts::WHAT_NOW, TO_SHELL)?.before;
     let lines: Vec<&str> = said
         .lines()
@@ -58,7 +58,7 @@ pub(super) fn missing_module(bench: &mut Bench<'_>) -> Result<()> {
     bench
         .made
         .keel
-        .initrd(&bench.made.systems.modules, &[], &initrd)?;
+        .initrd(&bench.made.systems.modules, "minimal", &initrd)?;
     let disks: Vec<Disk> = bench
         .disks(Layout::Main)?
         .into_iter()
@@ -67,7 +67,7 @@ pub(super) fn missing_module(bench: &mut Bench<'_>) -> Result<()> {
             ..disk
         })
         .collect();
-    let mut machine = bench.from_kernel(Layout::Main, &disks, "console")?;
+    let mut machine = bench.without_menu(Layout::Main, &disks, "console")?;
     if let Firmware::Kernel { initrd: given, .. } = &mut machine.firmware {
         *given = initrd;
     }

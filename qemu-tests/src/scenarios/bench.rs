@@ -15,11 +15,11 @@ use crate::tables::{SCRIPT, Tables};
 use crate::texts;
 
 /// How long the emulated machine may take to a prompt of early boot.
-pub(crate) const TO_PROMPT: Duration = Duration::from_secs(120);
+pub(crate) const TO_PROMPT: Duration = Duration::from_mins(2);
 /// How long from the passphrase to a shell.
-pub(crate) const TO_SHELL: Duration = Duration::from_secs(240);
+pub(crate) const TO_SHELL: Duration = Duration::from_mins(4);
 /// How long to switch off.
-pub(crate) const TO_OFF: Duration = Duration::from_secs(120);
+pub(crate) const TO_OFF: Duration = Duration::from_mins(2);
 
 /// Starts a shell in systemd's place, where what systemd does isn't looked at: half a minute less.
 pub(crate) const SHELL_AS_INIT: &str = "init=/usr/bin/bash";
@@ -63,7 +63,7 @@ impl Bench<'_> {
     }
 
     /// A machine that starts from the boot menu of its first disk.
-    pub(crate) fn from_menu(&self, disks: &[Disk], log_name: &str) -> Machine {
+    pub(crate) fn through_menu(&self, disks: &[Disk], log_name: &str) -> Machine {
         self.machine(
             Firmware::Uefi {
                 variables: self.directory.join("variables.fd"),
@@ -75,7 +75,7 @@ impl Bench<'_> {
 
     /// A machine that starts the newest generation's kernel without firmware and menu, some seconds quicker. No entry is
     /// involved: the profile says which generation runs.
-    pub(crate) fn from_kernel(&self, layout: Layout, disks: &[Disk], log_name: &str) -> Result<Machine> {
+    pub(crate) fn without_menu(&self, layout: Layout, disks: &[Disk], log_name: &str) -> Result<Machine> {
         let firmware = Firmware::Kernel {
             kernel: self.made.part("kernel")?,
             initrd: self.made.part("initrd")?,

@@ -18,7 +18,7 @@ pub(super) fn boot(bench: &mut Bench<'_>) -> Result<()> {
     };
     let picture = bench.directory.join("prompt.png");
 
-    let mut machine = bench.from_menu(&disks, "console").boot()?;
+    let mut machine = bench.through_menu(&disks, "console").boot()?;
     let prompt = machine.console.expect(texts::PASSPHRASE_PROMPT, TO_PROMPT)?;
     bench
         .made
@@ -86,7 +86,7 @@ pub(super) fn boot(bench: &mut Bench<'_>) -> Result<()> {
 
 /// Boots the second entry of the menu by the keyboard.
 fn other_entry(bench: &mut Bench<'_>, disks: &[crate::disk::Disk], older: &str, numbers: &str) -> Result<()> {
-    let mut machine = bench.from_menu(disks, "other-entry").boot()?;
+    let mut machine = bench.through_menu(disks, "other-entry").boot()?;
     let _ = machine
         .console
         .expect(texts::BOOT_MENU, TO_PROMPT)

@@ -15,7 +15,7 @@ pub(super) fn absent(bench: &mut Bench<'_>) -> Result<()> {
     let systems = bench.made.systems_of_profile()?;
     let newest = systems.first().context("the profile has no generation")?;
     let mut machine = bench
-        .from_kernel(Layout::Main, &disks, "console")?
+        .without_menu(Layout::Main, &disks, "console")?
         .with(&format!("keel.system={ABSENT} {SHELL_AS_INIT}"))
         .boot()?;
     machine.unlock()?;
@@ -45,7 +45,7 @@ pub(super) fn damaged(bench: &mut Bench<'_>) -> Result<()> {
     };
 
     let mut machine = bench
-        .from_kernel(Layout::Main, &disks, "damaging")?
+        .without_menu(Layout::Main, &disks, "damaging")?
         .with(SHELL_AS_INIT)
         .boot()?;
     machine.unlock()?;
@@ -57,7 +57,7 @@ pub(super) fn damaged(bench: &mut Bench<'_>) -> Result<()> {
     machine.wait_until_off(TO_OFF)?;
 
     let mut machine = bench
-        .from_kernel(Layout::Main, &disks, "path-missing")?
+        .without_menu(Layout::Main, &disks, "path-missing")?
         .with(SHELL_AS_INIT)
         .boot()?;
     machine.unlock()?;
@@ -80,7 +80,7 @@ pub(super) fn damaged(bench: &mut Bench<'_>) -> Result<()> {
     machine.wait_until_off(TO_OFF)?;
 
     let mut machine = bench
-        .from_kernel(Layout::Main, &disks, "image-broken")?
+        .without_menu(Layout::Main, &disks, "image-broken")?
         .with(SHELL_AS_INIT)
         .boot()?;
     machine.unlock()?;

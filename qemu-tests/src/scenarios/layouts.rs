@@ -11,7 +11,7 @@ use crate::texts;
 /// Two disks, one passphrase, a striped root; then one disk is missing.
 pub(super) fn striped(bench: &mut Bench<'_>) -> Result<()> {
     let disks = bench.disks(Layout::Striped)?;
-    let machine = bench.from_menu(&disks, "console");
+    let machine = bench.through_menu(&disks, "console");
     boots(
         bench,
         Layout::Striped,
@@ -22,7 +22,7 @@ pub(super) fn striped(bench: &mut Bench<'_>) -> Result<()> {
 
     let (first, _) = disks.split_at(1);
     let machine = bench
-        .from_kernel(Layout::Striped, first, "missing-disk")?
+        .without_menu(Layout::Striped, first, "missing-disk")?
         .with(SHELL_AS_INIT)
         .boot()?;
     machine.unlock()?;
@@ -39,7 +39,7 @@ pub(super) fn striped(bench: &mut Bench<'_>) -> Result<()> {
 /// A disk with large blocks.
 pub(super) fn large_blocks(bench: &mut Bench<'_>) -> Result<()> {
     let disks = bench.disks(Layout::LargeBlocks)?;
-    let machine = bench.from_menu(&disks, "console");
+    let machine = bench.through_menu(&disks, "console");
     boots(
         bench,
         Layout::LargeBlocks,
@@ -52,7 +52,7 @@ pub(super) fn large_blocks(bench: &mut Bench<'_>) -> Result<()> {
 /// LUKS in a logical volume.
 pub(super) fn luks_on_lvm(bench: &mut Bench<'_>) -> Result<()> {
     let disks = bench.disks(Layout::LuksOnLvm)?;
-    let machine = bench.from_kernel(Layout::LuksOnLvm, &disks, "console")?;
+    let machine = bench.without_menu(Layout::LuksOnLvm, &disks, "console")?;
     boots(
         bench,
         Layout::LuksOnLvm,

@@ -9,7 +9,7 @@ use crate::layout::Layout;
 pub(super) fn full_root(bench: &mut Bench<'_>) -> Result<()> {
     let disks = bench.disks(Layout::Main)?;
     let mut machine = bench
-        .from_kernel(Layout::Main, &disks, "filling")?
+        .without_menu(Layout::Main, &disks, "filling")?
         .with(SHELL_AS_INIT)
         .boot()?;
     machine.unlock()?;
@@ -24,7 +24,7 @@ pub(super) fn full_root(bench: &mut Bench<'_>) -> Result<()> {
     machine.wait_until_off(TO_OFF)?;
 
     let mut machine = bench
-        .from_kernel(Layout::Main, &disks, "console")?
+        .without_menu(Layout::Main, &disks, "console")?
         .with(SHELL_AS_INIT)
         .boot()?;
     machine.unlock()?;
