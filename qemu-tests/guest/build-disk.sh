@@ -126,14 +126,7 @@ luks-on-lvm)
 esac
 e2fsck -fn "$root"
 echo "KEEL-TABLES-BEGIN"
-dmsetup table
-echo "KEEL-TABLES-UUIDS"
-dmsetup info -c --noheadings --separator ' ' -o name,uuid
-echo "KEEL-TABLES-DEVICES"
-for device in /sys/dev/block/*; do
-    name=$(cat "$device/dm/name" 2>/dev/null || cat "$device/partition" 2>/dev/null || true)
-    echo "${device##*/} $(basename "$(readlink "$device")") $name"
-done
+@TABLES@
 echo "KEEL-TABLES-END"
 
 case $layout in

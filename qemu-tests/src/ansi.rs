@@ -27,26 +27,23 @@ impl Stripper {
         let mut text = std::mem::take(&mut self.partial);
         for &byte in bytes {
             self.state = match (self.state, byte) {
-                (State::Text, 0x1b) => State::Escape,
+                (State::Text | State::Command, 0x1b) => State::Escape,
                 (State::Text, b'\n' | b'\t' | 0x20..=0x7e | 0x80..) => {
                     text.push(byte);
                     State::Text
                 }
-                (State::Text, _) => State::Text,
-                (State::Escape, b'[') => State::Control,
                 (State::Escape, b']' | b'P' | b'_' | b'^' | b'X') => State::Command,
                 (State::Escape, b'(' | b')' | b'#' | b'%') => State::OneMore,
-                (State::Escape | State::OneMore, _) => State::Text,
                 (State::Control, 0x40..=0x7e) => {
                     if matches!(byte, b'H' | b'f') && text.last().is_some_and(|&last| last != b'\n') {
                         text.push(b'\n');
                     }
                     State::Text
                 }
-                (State::Control, _) => State::Control,
-                (State::Command, 0x07) => State::Text,
-                (State::Command, 0x1b) => State::Escape,
-                (State::Command, _) => State::Command,
+                (State::Escape, b'[') | (State::Control, _) => State::Control,
+                (State::Command, byte) if byte != 0x07 => State::Command,
+                // Control characters in text, and the ends of sequences.
+                (State::Text | State::Escape | State::OneMore | State::Command, _) => State::Text,
             };
         }
         self.take_text(text)

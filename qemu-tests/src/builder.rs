@@ -12,7 +12,7 @@ use crate::machine::{Firmware, Machine};
 use crate::rootfs::RootFileSystems;
 
 /// How long each step of the builder may take.
-const STEP: Duration = Duration::from_secs(180);
+const STEP: Duration = Duration::from_mins(3);
 
 const SWAP_MIB: u64 = 64;
 /// Beside root and swap: ESP, partition table, LUKS headers, LVM metadata.
@@ -103,10 +103,10 @@ pub(crate) fn build(
         list(|(_, name)| name),
     );
     if layout.disks() > 1 {
-        command_line.push_str(&format!(" stripes={}", layout.disks()));
+        command_line.extend([" stripes=", &layout.disks().to_string()]);
     }
     if block_bytes != 512 {
-        command_line.push_str(&format!(" sector_size={block_bytes}"));
+        command_line.extend([" sector_size=", &block_bytes.to_string()]);
     }
     let machine = Machine {
         firmware: Firmware::Kernel {
@@ -114,8 +114,10 @@ pub(crate) fn build(
             initrd: systems.builder_initrd.clone(),
             command_line,
         },
+        extra_parameters: String::new(),
         disks,
         autologin: false,
+        reboots: false,
         memory_mib: 1536,
         directory: notes.to_owned(),
         log_name: format!("builder-{}", layout.name()),

@@ -8,19 +8,21 @@ use std::path::{Component, Path, PathBuf};
 use anyhow::{Context, Result};
 
 use crate::process::Tool;
+use crate::tables;
 
 /// The builder's script, PID 1 of the machine.
-pub(crate) const SCRIPT: &str = include_str!("../guest/build-disk.sh");
+pub(crate) fn script() -> String {
+    include_str!("../guest/build-disk.sh").replace("@TABLES@", tables::SCRIPT)
+}
 
 const PROGRAMS: &[&str] = &[
-    "usr/bin/basename",
     "usr/bin/cat",
     "usr/bin/dash",
     "usr/bin/ls",
     "usr/bin/mkdir",
     "usr/bin/mount",
     "usr/bin/mountpoint",
-    "usr/bin/readlink",
+    "usr/bin/sed",
     "usr/bin/sh",
     "usr/bin/sleep",
     "usr/bin/sync",
@@ -88,7 +90,7 @@ pub(crate) fn make(tree: &Path, archive: &Path) -> Result<()> {
     }
     // The script is in the tree only while the archive is made.
     let script = tree.join("init");
-    fs::write(&script, SCRIPT).context("the builder's script can't be written")?;
+    fs::write(&script, self::script()).context("the builder's script can't be written")?;
     fs::set_permissions(&script, std::os::unix::fs::PermissionsExt::from_mode(0o755)).context("chmod")?;
     let mut list: Vec<u8> = b"init\0".to_vec();
     for path in &paths.found {

@@ -1,7 +1,7 @@
 //! A serial console: what it said, when, and waiting for what it says next.
 
 use std::fs::File;
-use std::io::{self, BufWriter, Read, Write};
+use std::io::{self, BufWriter, PipeReader, Read, Write};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -21,15 +21,18 @@ pub(crate) struct Console {
     stream: UnixStream,
     shared: Arc<Shared>,
     reader: Option<JoinHandle<()>>,
+    /// Its other end is closed when the machine closes the console.
+    end: PipeReader,
     /// Texts that end a wait at once, because what was waited for can't come any more.
     fatal: Vec<String>,
 }
 
+/// Gets the console's bytes as they are.
+pub(crate) type Tap = Box<dyn Write + Send>;
+
 /// What was found by a wait.
 #[derive(Clone, Debug)]
 pub(crate) struct Found {
-    /// Which of the texts that were waited for.
-    pub which: usize,
     /// The console's text before it, from the end of what was found last.
     pub before: String,
     /// When it came, since the machine was started.
@@ -67,15 +70,13 @@ impl Heard {
     /// The first of `wanted` in what is unread; the cursor goes behind it.
     fn find(&mut self, wanted: &[&str]) -> Option<Found> {
         let unread = self.unread();
-        let (start, which, length) = wanted
+        let (start, length) = wanted
             .iter()
-            .enumerate()
-            .filter_map(|(which, text)| unread.find(text).map(|start| (start, which, text.len())))
+            .filter_map(|text| unread.find(text).map(|start| (start, text.len())))
             .min()?;
         let before = unread.get(..start).unwrap_or_default().to_owned();
         self.cursor += start + length;
         Some(Found {
-            which,
             before,
             at: self.arrival(self.cursor),
         })
@@ -83,22 +84,36 @@ impl Heard {
 }
 
 impl Console {
-    /// Reads `stream` from now on; every byte goes to `log`, each line with the seconds since `started`.
-    pub(crate) fn new(stream: UnixStream, log: &Path, started: Instant) -> Result<Console> {
+    /// Reads `stream` from now on; every byte goes to `log`, each line with the seconds since `started`, and to `tap`.
+    pub(crate) fn new(stream: UnixStream, log: &Path, started: Instant, tap: Option<Tap>) -> Result<Console> {
         let shared = Arc::new(Shared::default());
         let log =
             BufWriter::new(File::create(log).with_context(|| format!("{} can't be made", log.display()))?);
+        let (end, open) = io::pipe().context("a pipe can't be made")?;
         let reader = {
             let stream = stream
                 .try_clone()
                 .context("the console's socket can't be shared")?;
             let shared = Arc::clone(&shared);
-            std::thread::spawn(move || read(stream, log, started, &shared))
+            std::thread::spawn(move || {
+                read(
+                    stream,
+                    Log {
+                        file: log,
+                        at_line_start: true,
+                        started,
+                        tap,
+                    },
+                    &shared,
+                );
+                drop(open);
+            })
         };
         Ok(Console {
             stream,
             shared,
             reader: Some(reader),
+            end,
             fatal: Vec::new(),
         })
     }
@@ -149,11 +164,6 @@ impl Console {
         }
     }
 
-    /// What was said since the last find, without waiting.
-    pub(crate) fn unread(&self) -> String {
-        lock(&self.shared.heard).unread().to_owned()
-    }
-
     /// Everything that was said.
     pub(crate) fn everything(&self) -> String {
         lock(&self.shared.heard).text.clone()
@@ -187,7 +197,7 @@ impl Console {
         let last = lines
             .get(lines.len().saturating_sub(LAST_LINES)..)
             .unwrap_or_default();
-        last.iter().map(|line| format!("    | {line}\n")).collect()
+        last.iter().map(|line| ["    | ", line, "\n"].concat()).collect()
     }
 
     /// Waits until the machine closes the console.
@@ -213,35 +223,19 @@ impl Console {
         }
         Ok(())
     }
+}
 
-    /// Calls `sink` with the bytes as they come, instead of keeping them for waits; returns when the machine ends.
-    pub(crate) fn raw(&self) -> Result<UnixStream> {
+impl Console {
+    /// Where somebody else may type.
+    pub(crate) fn sender(&self) -> Result<UnixStream> {
         self.stream
             .try_clone()
             .context("the console's socket can't be shared")
     }
 
-    /// Passes on every byte that comes from now on, until the machine ends.
-    pub(crate) fn follow(&self, mut sink: impl FnMut(&str) -> io::Result<()>) -> Result<()> {
-        let mut heard = lock(&self.shared.heard);
-        loop {
-            let unread = heard.unread().to_owned();
-            heard.cursor = heard.text.len();
-            let closed = heard.closed;
-            drop(heard);
-            sink(&unread).context("the terminal can't be written to")?;
-            if closed {
-                return Ok(());
-            }
-            heard = lock(&self.shared.heard);
-            if heard.unread().is_empty() && !heard.closed {
-                heard = self
-                    .shared
-                    .changed
-                    .wait(heard)
-                    .unwrap_or_else(PoisonError::into_inner);
-            }
-        }
+    /// Becomes readable when the machine closes the console.
+    pub(crate) fn end(&self) -> Result<PipeReader> {
+        self.end.try_clone().context("a pipe can't be shared")
     }
 }
 
@@ -266,10 +260,9 @@ fn alternatives(texts: &[&str]) -> String {
         .join(" or ")
 }
 
-fn read(mut stream: UnixStream, mut log: BufWriter<File>, started: Instant, shared: &Shared) {
+fn read(mut stream: UnixStream, mut log: Log<BufWriter<File>>, shared: &Shared) {
     let mut stripper = Stripper::default();
     let mut buffer = [0; 8192];
-    let mut at_line_start = true;
     loop {
         let bytes = match stream.read(&mut buffer) {
             Ok(0) => break,
@@ -277,9 +270,9 @@ fn read(mut stream: UnixStream, mut log: BufWriter<File>, started: Instant, shar
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(_) => break,
         };
-        let now = started.elapsed();
+        let now = log.started.elapsed();
         // A log that can't be written must not stop the scenario.
-        let _ = write_log(&mut log, bytes, now, &mut at_line_start);
+        let _ = log.write(bytes, now);
         let mut heard = lock(&shared.heard);
         heard.text.push_str(&stripper.strip(bytes));
         let length = heard.text.len();
@@ -291,15 +284,29 @@ fn read(mut stream: UnixStream, mut log: BufWriter<File>, started: Instant, shar
     shared.changed.notify_all();
 }
 
-fn write_log(log: &mut impl Write, bytes: &[u8], now: Duration, at_line_start: &mut bool) -> io::Result<()> {
-    for line in bytes.split_inclusive(|&byte| byte == b'\n') {
-        if *at_line_start {
-            write!(log, "[{:9.3}] ", now.as_secs_f64())?;
+/// Where everything is kept.
+struct Log<W> {
+    file: W,
+    at_line_start: bool,
+    started: Instant,
+    tap: Option<Tap>,
+}
+
+impl<W: Write> Log<W> {
+    fn write(&mut self, bytes: &[u8], now: Duration) -> io::Result<()> {
+        if let Some(tap) = &mut self.tap {
+            tap.write_all(bytes)?;
+            tap.flush()?;
         }
-        log.write_all(line)?;
-        *at_line_start = line.ends_with(b"\n");
+        for line in bytes.split_inclusive(|&byte| byte == b'\n') {
+            if self.at_line_start {
+                write!(self.file, "[{:9.3}] ", now.as_secs_f64())?;
+            }
+            self.file.write_all(line)?;
+            self.at_line_start = line.ends_with(b"\n");
+        }
+        self.file.flush()
     }
-    log.flush()
 }
 
 #[cfg(test)]
@@ -309,7 +316,7 @@ mod tests {
 
     fn pair(fatal: &[&str]) -> (Console, UnixStream) {
         let (ours, theirs) = UnixStream::pair().unwrap();
-        let mut console = Console::new(ours, Path::new("/dev/null"), Instant::now()).unwrap();
+        let mut console = Console::new(ours, Path::new("/dev/null"), Instant::now(), None).unwrap();
         console.set_fatal(fatal);
         (console, theirs)
     }
@@ -321,8 +328,8 @@ mod tests {
         let found = console
             .expect_any(&["three", "two"], Duration::from_secs(10))
             .unwrap();
-        assert_eq!((found.which, found.before.as_str()), (1, "one "));
-        console.expect("three", Duration::from_secs(10)).unwrap();
+        assert_eq!(found.before, "one ");
+        let _ = console.expect("three", Duration::from_secs(10)).unwrap();
     }
 
     #[test]
@@ -352,11 +359,18 @@ mod tests {
 
     #[test]
     fn the_log_has_a_time_on_every_line() {
-        let mut log = Vec::new();
-        let mut at_line_start = true;
+        let mut log = Log {
+            file: Vec::new(),
+            at_line_start: true,
+            started: Instant::now(),
+            tap: None,
+        };
         for piece in [&b"a\nb"[..], b"c\n"] {
-            write_log(&mut log, piece, Duration::from_millis(1500), &mut at_line_start).unwrap();
+            log.write(piece, Duration::from_millis(1500)).unwrap();
         }
-        assert_eq!(String::from_utf8(log).unwrap(), "[    1.500] a\n[    1.500] bc\n");
+        assert_eq!(
+            String::from_utf8(log.file).unwrap(),
+            "[    1.500] a\n[    1.500] bc\n"
+        );
     }
 }

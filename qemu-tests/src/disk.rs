@@ -20,7 +20,12 @@ pub(crate) enum Bus {
         /// 512 or 4096.
         block_bytes: u32,
     },
+    /// Behind [`UNUSUAL_CONTROLLER`].
+    Unusual,
 }
+
+/// A disk behind an old SCSI controller, whose driver only a generic initrd has.
+pub(crate) const UNUSUAL_CONTROLLER: &str = "megasas";
 
 /// Format of an image file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,4 +105,17 @@ pub(crate) fn make_sparse(path: &Path, bytes: u64) -> Result<()> {
         .with_context(failed)?
         .set_len(bytes)
         .with_context(failed)
+}
+
+/// Overwrites `bytes` bytes at `offset` of a disk.
+pub(crate) fn damage(disk: &Disk, offset: u64, bytes: u64) -> Result<()> {
+    Tool::new("qemu-io")
+        .args([
+            "-f",
+            disk.format.name(),
+            "-c",
+            &format!("write -P 0x5a {offset} {bytes}"),
+        ])
+        .arg(&disk.path)
+        .run()
 }

@@ -20,7 +20,7 @@ impl<'a> Shell<'a> {
     /// Takes over the shell whose prompt appears on the console: turns echo, line editing and prompt off.
     pub(crate) fn take_over(console: &'a Console, within: Duration) -> Result<Shell<'a>> {
         let _ = console
-            .expect(texts::SHELL_PROMPT, within)
+            .expect_any(&texts::SHELL_PROMPTS, within)
             .context("no root shell appears")?;
         let mut shell = Shell { console, next: 0 };
         // dash has no line editing, whose control sequences would be in the output.

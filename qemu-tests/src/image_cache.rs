@@ -35,8 +35,7 @@ impl Key {
             .finalize()
             .iter()
             .take(10)
-            .map(|byte| format!("{byte:02x}"))
-            .collect())
+            .fold(String::new(), |text, byte| text + &format!("{byte:02x}")))
     }
 
     /// The key of a file's contents.

@@ -75,17 +75,24 @@ impl Layout {
         }
     }
 
-    /// What the kernel is told about this layout.
-    pub(crate) fn parameters(self) -> String {
-        let volumes: Vec<String> = VOLUMES
-            .iter()
-            .take(self.disks())
-            .map(|(uuid, name)| format!("rd.luks.name={uuid}={name}"))
-            .collect();
-        format!(
-            "root={} rootfstype=ext4 {} rd.luks.options=discard",
-            self.root(),
-            volumes.join(" ")
-        )
+    /// What the kernel is told. The volumes of every layout are named, those of another one don't appear: so one boot
+    /// menu serves all layouts whose root has the same name.
+    pub(crate) fn parameters(self) -> Vec<String> {
+        let mut parameters = vec![format!("root={}", self.root()), "rootfstype=ext4".to_owned()];
+        parameters.extend(
+            VOLUMES
+                .iter()
+                .map(|(uuid, name)| format!("rd.luks.name={uuid}={name}")),
+        );
+        parameters.extend(
+            [
+                "rd.luks.options=discard",
+                "console=tty0",
+                "console=ttyS0,115200",
+                "quiet",
+            ]
+            .map(str::to_owned),
+        );
+        parameters
     }
 }

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::console::Console;
-use crate::disk::{Bus, Disk};
+use crate::console::{Console, Tap};
+use crate::disk::{Bus, Disk, UNUSUAL_CONTROLLER};
 use crate::process::tied;
 use crate::qmp::Qmp;
 
@@ -48,8 +48,12 @@ pub(crate) enum Firmware {
 pub(crate) struct Machine {
     /// What starts in it.
     pub firmware: Firmware,
+    /// Added to the kernel's command line, whoever starts the kernel.
+    pub extra_parameters: String,
     /// Its disks, in their order.
     pub disks: Vec<Disk>,
+    /// Whether a reboot starts it again, instead of ending it.
+    pub reboots: bool,
     /// Whether root is logged in on the serial console without being asked.
     pub autologin: bool,
     /// Memory, in MiB.
@@ -67,12 +71,16 @@ pub(crate) struct Running {
     pub console: Console,
     qmp: Qmp,
     sockets: PathBuf,
-    started: Instant,
 }
 
 impl Machine {
     /// Starts it.
     pub(crate) fn start(&self) -> Result<Running> {
+        self.start_with(None)
+    }
+
+    /// Starts it, with a copy of everything that the console says.
+    pub(crate) fn start_with(&self, tap: Option<Tap>) -> Result<Running> {
         let sockets = socket_directory()?;
         let started = Instant::now();
         let console = Socket::bind(&sockets, "console")?;
@@ -98,6 +106,7 @@ impl Machine {
             console,
             &self.directory.join(format!("{}.log", self.log_name)),
             started,
+            tap,
         )?;
         let qmp = Qmp::new(control)?;
         let child = child.0.take().context("QEMU is gone")?;
@@ -106,7 +115,6 @@ impl Machine {
             console,
             qmp,
             sockets,
-            started,
         })
     }
 
@@ -126,7 +134,6 @@ impl Machine {
             "none",
             "-nic",
             "none",
-            "-no-reboot",
             "-nodefaults",
             "-vga",
             "std",
@@ -136,6 +143,9 @@ impl Machine {
         .into();
         let mut add = |words: &[&str]| arguments.extend(words.iter().map(OsString::from));
         add(&[&self.memory_mib.to_string()]);
+        if !self.reboots {
+            add(&["-no-reboot"]);
+        }
         add(&[
             "-chardev",
             &format!("socket,id=console,path={}", console.display()),
@@ -172,6 +182,14 @@ impl Machine {
                     "-drive",
                     &format!("if=pflash,unit=1,format=raw,file={}", variables.display()),
                 ]);
+                if !self.extra_parameters.is_empty() {
+                    // systemd-boot adds it to the entry that it starts (smbios-type-11(7)). QEMU's commas are doubled.
+                    let value = self.extra_parameters.replace(',', ",,");
+                    add(&[
+                        "-smbios",
+                        &format!("type=11,value=io.systemd.boot.kernel-cmdline-extra={value}"),
+                    ]);
+                }
             }
             Firmware::Kernel {
                 kernel,
@@ -184,7 +202,7 @@ impl Machine {
                     "-initrd",
                     &initrd.to_string_lossy(),
                 ]);
-                add(&["-append", command_line]);
+                add(&["-append", &format!("{command_line} {}", self.extra_parameters)]);
             }
         }
         for (index, disk) in self.disks.iter().enumerate() {
@@ -199,9 +217,15 @@ impl Machine {
                 ),
             ]);
             let serial = &disk.serial;
+            if disk.bus == Bus::Unusual {
+                add(&["-device", &format!("{UNUSUAL_CONTROLLER},id=controller{index}")]);
+            }
             add(&[
                 "-device",
                 &match disk.bus {
+                    Bus::Unusual => {
+                        format!("scsi-hd,bus=controller{index}.0,drive=disk{index},serial={serial}")
+                    }
                     Bus::Nvme { block_bytes } => format!(
                         "nvme,drive=disk{index},serial={serial},logical_block_size={block_bytes},physical_block_size={block_bytes}"
                     ),
@@ -216,11 +240,6 @@ impl Machine {
 }
 
 impl Running {
-    /// Time since it was switched on.
-    pub(crate) fn uptime(&self) -> Duration {
-        self.started.elapsed()
-    }
-
     /// Takes a picture of the screen.
     pub(crate) fn screenshot(&mut self, path: &Path) -> Result<()> {
         self.qmp.screenshot(path)
@@ -241,8 +260,21 @@ impl Running {
         Ok(())
     }
 
+    /// Waits until the machine ends, or `other` is closed.
+    pub(crate) fn wait_for_end_or(&self, other: BorrowedFd<'_>) -> Result<()> {
+        let ended = self.console.end()?;
+        let mut fds = [
+            PollFd::new(other, PollFlags::POLLIN),
+            PollFd::new(ended.as_fd(), PollFlags::POLLIN),
+        ];
+        let _ = poll(&mut fds, PollTimeout::NONE).context("poll")?;
+        Ok(())
+    }
+
     /// Cuts the power: the guest has no chance to write anything more.
-    pub(crate) fn cut_power(self) {}
+    pub(crate) fn cut_power(self) {
+        drop(self);
+    }
 }
 
 impl Drop for Running {

@@ -5,33 +5,68 @@ mod archive;
 mod builder;
 mod builder_initrd;
 mod console;
+mod demo;
 mod disk;
 mod guest;
 mod image_cache;
+mod keel;
 mod layout;
 mod machine;
+mod made;
 mod process;
 mod qmp;
+mod report;
 mod rootfs;
+mod scenarios;
+mod suite;
+mod tables;
 mod texts;
 
-fn main() -> anyhow::Result<()> {
-    let t = std::time::Instant::now();
-    let cache = image_cache::Cache::open()?;
-    let r = rootfs::root_file_systems(&cache)?;
-    let dir = std::path::absolute("target/qemu-tests/try")?;
-    std::fs::create_dir_all(&dir)?;
-    let c = builder::Contents {
-        root: dir.join("root.ext4"),
-        esp: dir.join("esp.tar"),
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use lexopt::prelude::*;
+
+const USAGE: &str = "Usage: qemu-tests/run [--list] [NAME...]\n       qemu-tests/demo [--interactive]";
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("qemu-tests: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Result<bool> {
+    let mut arguments = lexopt::Parser::from_env();
+    let mut words = Vec::new();
+    let (mut list, mut interactive) = (false, false);
+    while let Some(argument) = arguments.next()? {
+        match argument {
+            Long("list") => list = true,
+            Long("interactive") => interactive = true,
+            Long("help") | Short('h') => {
+                println!("{USAGE}");
+                return Ok(true);
+            }
+            Value(word) => words.push(word.string()?),
+            other => bail!("{}\n{USAGE}", other.unexpected()),
+        }
+    }
+    let (verb, names) = match words.split_first() {
+        Some((verb, names)) => (verb.as_str(), names),
+        None => bail!("{USAGE}"),
     };
-    let l = match std::env::args().nth(1).unwrap_or_default().as_str() {
-        "striped" => layout::Layout::Striped,
-        "4k" => layout::Layout::LargeBlocks,
-        "lol" => layout::Layout::LuksOnLvm,
-        _ => layout::Layout::Main,
-    };
-    let d = builder::build(l, &c, &r, &dir, &dir)?;
-    println!("{} {:?}", d.tables()?, t.elapsed());
-    Ok(())
+    match verb {
+        "run" if list => {
+            suite::list();
+            Ok(true)
+        }
+        "run" => suite::run(names),
+        "demo" if names.is_empty() => demo::demo(interactive).map(|()| true),
+        _ => bail!("{USAGE}"),
+    }
 }

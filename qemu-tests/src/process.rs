@@ -31,6 +31,18 @@ impl Tool {
         }
     }
 
+    /// cargo, as the user who called sudo: what it makes stays theirs.
+    pub(crate) fn cargo() -> Tool {
+        let user = std::env::var("SUDO_UID").ok().zip(std::env::var("SUDO_GID").ok());
+        let Some((uid, gid)) = user else {
+            return Tool::new("cargo");
+        };
+        let mut tool =
+            Tool::new("setpriv").args(["--reuid", &uid, "--regid", &gid, "--init-groups", "cargo"]);
+        "cargo".clone_into(&mut tool.name);
+        tool
+    }
+
     /// Adds an argument.
     pub(crate) fn arg(mut self, argument: impl AsRef<OsStr>) -> Tool {
         let _ = self.command.arg(argument);
@@ -40,12 +52,6 @@ impl Tool {
     /// Adds arguments.
     pub(crate) fn args<T: AsRef<OsStr>>(mut self, arguments: impl IntoIterator<Item = T>) -> Tool {
         let _ = self.command.args(arguments);
-        self
-    }
-
-    /// Sets a variable of the environment.
-    pub(crate) fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Tool {
-        let _ = self.command.env(name, value);
         self
     }
 

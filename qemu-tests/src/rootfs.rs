@@ -69,6 +69,8 @@ pub(crate) struct RootFileSystems {
     pub builder_initrd: PathBuf,
     /// The kernel.
     pub kernel: PathBuf,
+    /// A tree with the kernel's modules.
+    pub modules: PathBuf,
     /// Names them all.
     pub key: Key,
 }
@@ -76,10 +78,8 @@ pub(crate) struct RootFileSystems {
 /// Makes them, or takes them from the cache.
 pub(crate) fn root_file_systems(cache: &Cache) -> Result<RootFileSystems> {
     let base_key = Key::of([archive::SUITE].iter().chain(PACKAGES).chain(EXCLUDED));
-    let base = cache
-        .get("debian", &base_key, |directory| bootstrap(directory))?
-        .join("root.tar");
-    let builder = [include_str!("builder_initrd.rs"), builder_initrd::SCRIPT].concat();
+    let base = cache.get("debian", &base_key, bootstrap)?.join("root.tar");
+    let builder = [include_str!("builder_initrd.rs"), &builder_initrd::script()].concat();
     let key = Key::of([base_key.as_ref(), RECIPE.as_bytes(), builder.as_bytes()]);
     let made = cache.get("generations", &key, |directory| derive(&base, directory))?;
     Ok(RootFileSystems {
@@ -87,6 +87,7 @@ pub(crate) fn root_file_systems(cache: &Cache) -> Result<RootFileSystems> {
         second: made.join("gen2.tar"),
         builder_initrd: made.join("builder.cpio"),
         kernel: made.join("vmlinuz"),
+        modules: made.join("modules"),
         key,
     })
 }
@@ -165,6 +166,15 @@ fn derive(base: &Path, directory: &Path) -> Result<()> {
     builder_initrd::make(&tree, &directory.join("builder.cpio"))?;
     second_generation(&tree)?;
     pack(&tree, &directory.join("gen2.tar"))?;
+    // `keel initrd` reads modules of a tree.
+    let modules = directory.join("modules");
+    for part in ["usr/lib/modules", "usr/lib/modprobe.d", "etc/modprobe.d"] {
+        let to = modules.join(part);
+        fs::create_dir_all(to.parent().unwrap_or(&modules)).context("the modules can't be kept")?;
+        if tree.join(part).exists() {
+            fs::rename(tree.join(part), to).with_context(|| format!("{part} can't be kept"))?;
+        }
+    }
     fs::remove_dir_all(&tree).context("the tree can't be removed")
 }
 

@@ -14,10 +14,8 @@ pub(crate) const WHAT_NOW: &str = "What now?";
 pub(crate) const ROOT_ABSENT: &str = "hasn't appeared";
 /// systemd-boot counts down.
 pub(crate) const BOOT_MENU: &str = "Boot in";
-/// The root shell of a test machine.
-pub(crate) const SHELL_PROMPT: &str = "root@keel:";
-/// A login prompt.
-pub(crate) const LOGIN: &str = "login:";
+/// The root shell of a test machine: after a login, and as the first program, when no host name is set yet.
+pub(crate) const SHELL_PROMPTS: [&str; 3] = ["root@keel:", "root@(none):", "bash-5"];
 /// Nothing good comes after it.
 pub(crate) const PANIC: &str = "Kernel panic";
 

@@ -1,0 +1,112 @@
+//! The commands of keel that the suite calls, in one place.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use crate::image_cache::Key;
+use crate::process::Tool;
+
+/// Target directory of the static binaries.
+const TARGET: &str = "target/x86_64-unknown-linux-gnu";
+
+/// The built programs, beside each other as they're installed.
+#[derive(Clone, Debug)]
+pub(crate) struct Keel {
+    /// The administrator's command.
+    pub keel: PathBuf,
+    /// The initrd's program.
+    pub init: PathBuf,
+}
+
+impl Keel {
+    /// Builds both.
+    pub(crate) fn build() -> Result<Keel> {
+        let cargo = |arguments: &[&str]| {
+            Tool::cargo()
+                .args(["build", "--locked", "--quiet"])
+                .args(arguments)
+                .run()
+        };
+        cargo(&["--release", "--package", "keel", "--bin", "keel"])?;
+        cargo(&[
+            "--profile",
+            "init",
+            "--package",
+            "keel",
+            "--no-default-features",
+            "--bin",
+            "keel-init",
+        ])?;
+        let directory =
+            std::path::absolute("target/qemu-tests/bin").context("the working directory is gone")?;
+        fs::create_dir_all(&directory).context("the directory of programs can't be made")?;
+        let keel = Keel {
+            keel: directory.join("keel"),
+            init: directory.join("keel-init"),
+        };
+        for (from, to) in [("release/keel", &keel.keel), ("init/keel-init", &keel.init)] {
+            let from = Path::new(TARGET).join(from);
+            let _ = fs::remove_file(to);
+            let _ = fs::copy(&from, to).with_context(|| format!("{} can't be copied", from.display()))?;
+        }
+        Ok(keel)
+    }
+
+    /// Names these very programs.
+    pub(crate) fn key(&self) -> Result<Key> {
+        Ok(Key::of([Key::of_file(&self.keel)?, Key::of_file(&self.init)?]))
+    }
+
+    /// Makes a root file system a generation of the machine whose root is at `root`.
+    pub(crate) fn import(
+        &self,
+        root: &Path,
+        archive: &Path,
+        initrd: &Path,
+        parameters: &[String],
+    ) -> Result<()> {
+        let mut tool = self
+            .verb(&["import", "keel"])
+            .arg("--rootfs")
+            .arg(archive)
+            .arg("--initrd")
+            .arg(initrd)
+            .arg("--store")
+            .arg(root);
+        for parameter in parameters {
+            tool = tool.arg(format!("--kernel-param={parameter}"));
+        }
+        tool.run()
+    }
+
+    /// Writes the boot menu of the machine whose root is at `root`.
+    pub(crate) fn boot_update(&self, root: &Path, esp: &Path) -> Result<()> {
+        self.verb(&["boot", "update", "--timeout", "3"])
+            .arg("--esp")
+            .arg(esp)
+            .arg("--store")
+            .arg(root)
+            .run()
+    }
+
+    /// Builds an initrd from the modules of `tree`, of one of the sets.
+    pub(crate) fn initrd(&self, tree: &Path, set: &str, output: &Path) -> Result<()> {
+        self.verb(&["initrd", "--set", set])
+            .arg("--root")
+            .arg(tree)
+            .arg("--output")
+            .arg(output)
+            .run()
+    }
+
+    /// The generations of the machine whose root is at `root`, as the command lists them.
+    pub(crate) fn generations(&self, root: &Path) -> Result<String> {
+        self.verb(&["generations"]).arg("--store").arg(root).output()
+    }
+
+    fn verb(&self, words: &[&str]) -> Tool {
+        Tool::new(&self.keel).args(words)
+    }
+}

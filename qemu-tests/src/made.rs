@@ -1,0 +1,257 @@
+//! What is made once and shared by all scenarios: programs, root file systems, the store with two generations, disks.
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+use anyhow::{Context, Result, anyhow};
+
+use crate::builder::{self, Contents, Disks};
+use crate::image_cache::{Cache, Key};
+use crate::keel::Keel;
+use crate::layout::{Layout, ROOT_PASSWORD, ROOT_UUID};
+use crate::process::Tool;
+use crate::report::Figures;
+use crate::rootfs::{RootFileSystems, root_file_systems};
+
+/// Room that the root file system has beside what is in it, in MiB.
+const FREE_MIB: u64 = 160;
+/// Group `shadow` of Debian.
+const SHADOW: u32 = 42;
+
+/// Where the parts of a made machine are.
+pub(crate) struct Made {
+    cache: Cache,
+    /// The programs.
+    pub keel: Keel,
+    /// Debian.
+    pub systems: RootFileSystems,
+    /// What goes onto the disks.
+    contents: Contents,
+    /// The root with the store, as it's on the disks.
+    pub root: PathBuf,
+    contents_key: Key,
+    layouts: [(Layout, Mutex<Option<Disks>>); 4],
+    notes: PathBuf,
+    /// Times and sizes.
+    pub figures: Figures,
+}
+
+impl Made {
+    /// Makes programs and root file systems beside each other (one waits for the network, one computes), then the
+    /// store.
+    pub(crate) fn make(notes: &Path) -> Result<Made> {
+        let cache = Cache::open()?;
+        let figures = Figures::default();
+        let (keel, systems) = std::thread::scope(|scope| {
+            let systems = scope.spawn(|| figures.time("root file systems", || root_file_systems(&cache)));
+            let keel = figures.time("building keel", Keel::build);
+            let systems = systems
+                .join()
+                .map_err(|_| anyhow!("making the root file systems panicked"));
+            (keel, systems)
+        });
+        let (keel, systems) = (keel?, systems??);
+        figures.size("keel", &keel.keel)?;
+        figures.size("keel-init", &keel.init)?;
+        let recipe = [
+            include_str!("made.rs"),
+            include_str!("layout.rs"),
+            include_str!("keel.rs"),
+        ]
+        .concat();
+        let contents_key = Key::of([keel.key()?.as_ref(), systems.key.as_ref(), recipe.as_bytes()]);
+        let directory = figures.time("store with two generations", || {
+            cache.get("store", &contents_key, |directory| {
+                store(&keel, &systems, directory)
+            })
+        })?;
+        let root = directory.join("root");
+        let made = Made {
+            cache,
+            keel,
+            systems,
+            contents: Contents {
+                root: directory.join("root.ext4"),
+                esp: directory.join("esp.tar"),
+            },
+            root,
+            contents_key,
+            layouts: [
+                Layout::Main,
+                Layout::Striped,
+                Layout::LargeBlocks,
+                Layout::LuksOnLvm,
+            ]
+            .map(|layout| (layout, Mutex::new(None))),
+            notes: notes.to_owned(),
+            figures,
+        };
+        made.figures.size("initrd", &made.part("initrd")?)?;
+        Ok(made)
+    }
+
+    /// The disks of a layout; the first caller makes them.
+    pub(crate) fn disks(&self, layout: Layout) -> Result<Disks> {
+        let slot = self
+            .layouts
+            .iter()
+            .find(|(of, _)| *of == layout)
+            .map(|(_, slot)| slot);
+        let mut slot = slot
+            .context("no such layout")?
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(disks) = slot.as_ref() {
+            return Ok(disks.clone());
+        }
+        let recipe = include_str!("builder.rs");
+        let key = Key::of([self.contents_key.as_ref(), recipe.as_bytes()]);
+        let directory = self.figures.time(&format!("disks, {}", layout.name()), || {
+            self.cache
+                .get(&format!("disks-{}", layout.name()), &key, |directory| {
+                    builder::build(layout, &self.contents, &self.systems, directory, &self.notes).map(|_| ())
+                })
+        })?;
+        Ok(slot.insert(Disks::in_directory(directory, layout)).clone())
+    }
+
+    /// The store path that a generation of the profile points to, newest first.
+    pub(crate) fn systems_of_profile(&self) -> Result<Vec<String>> {
+        let directory = self.root.join("nix/var/nix/profiles");
+        let mut numbered: Vec<(u64, String)> = fs::read_dir(&directory)
+            .with_context(|| format!("{} can't be read", directory.display()))?
+            .flatten()
+            .filter_map(|entry| {
+                let name = entry.file_name().into_string().ok()?;
+                let number = name
+                    .strip_prefix("system-")?
+                    .strip_suffix("-link")?
+                    .parse()
+                    .ok()?;
+                Some((
+                    number,
+                    fs::read_link(entry.path()).ok()?.to_string_lossy().into_owned(),
+                ))
+            })
+            .collect();
+        numbered.sort_by(|one, other| other.cmp(one));
+        Ok(numbered.into_iter().map(|(_, system)| system).collect())
+    }
+
+    /// A part of the newest generation, such as `kernel`, as a file of this machine.
+    pub(crate) fn part(&self, name: &str) -> Result<PathBuf> {
+        let system = self
+            .systems_of_profile()?
+            .into_iter()
+            .next()
+            .context("the profile has no generation")?;
+        self.in_root(&format!("{system}/{name}"))
+    }
+
+    /// Follows the links of a path inside of the root.
+    fn in_root(&self, path: &str) -> Result<PathBuf> {
+        let mut path = self.root.join(path.trim_start_matches('/'));
+        for _ in 0..8 {
+            match fs::read_link(&path) {
+                Ok(target) if target.is_absolute() => {
+                    path = self.root.join(target.strip_prefix("/").unwrap_or(&target));
+                }
+                Ok(target) => path = path.parent().unwrap_or(&self.root).join(target),
+                Err(_) => break,
+            }
+        }
+        if path.exists() {
+            Ok(path)
+        } else {
+            Err(anyhow!("{} isn't in the store", path.display()))
+        }
+    }
+}
+
+/// Makes the root with two generations, the image of it, and the ESP's contents.
+fn store(keel: &Keel, systems: &RootFileSystems, directory: &Path) -> Result<()> {
+    let root = directory.join("root");
+    fs::create_dir(&root).context("the root can't be made")?;
+    let parameters = Layout::Main.parameters();
+    let initrd = directory.join("initrd");
+    keel.initrd(&systems.modules, "minimal", &initrd)?;
+    for archive in [&systems.first, &systems.second] {
+        keel.import(&root, archive, &initrd, &parameters)?;
+    }
+    // The password of the machine's owner: state, which no generation brings.
+    let upper = root.join("var/lib/keel/etc/upper");
+    fs::create_dir_all(&upper).context("the upper directory can't be made")?;
+    let hash = Tool::new("openssl")
+        .args(["passwd", "-6", "-salt", "keel", ROOT_PASSWORD])
+        .output()?;
+    let shadow = upper.join("shadow");
+    fs::write(&shadow, format!("root:{}:20000:0:99999:7:::\n", hash.trim()))
+        .context("shadow can't be written")?;
+    fs::set_permissions(&shadow, fs::Permissions::from_mode(0o640)).context("chmod")?;
+    chown(&shadow, Some(0), Some(SHADOW)).context("chown")?;
+
+    let esp = directory.join("esp");
+    fs::create_dir(&esp).context("the ESP can't be made")?;
+    keel.boot_update(&root, &esp)?;
+    Tool::new("tar")
+        .arg("-cf")
+        .arg(directory.join("esp.tar"))
+        .arg("-C")
+        .arg(&esp)
+        .arg(".")
+        .run()?;
+    image(&root, &directory.join("root.ext4"))
+}
+
+/// An ext4 image of `root`, with hard links and extended attributes.
+fn image(root: &Path, path: &Path) -> Result<()> {
+    let used = Tool::new("du")
+        .args(["--summarize", "--block-size=1M"])
+        .arg(root)
+        .output()?;
+    let used: u64 = used
+        .split_whitespace()
+        .next()
+        .and_then(|size| size.parse().ok())
+        .context("du says no size")?;
+    let size = used + used / 8 + FREE_MIB;
+    Tool::new("mke2fs")
+        .args([
+            "-q",
+            "-t",
+            "ext4",
+            "-L",
+            "root",
+            "-U",
+            ROOT_UUID,
+            "-E",
+            "root_owner=0:0",
+            "-d",
+        ])
+        .arg(root)
+        .arg(path)
+        .arg(format!("{size}M"))
+        .run()
+}
+
+/// Times something and notes it.
+impl Figures {
+    fn time<T>(&self, name: &str, work: impl FnOnce() -> Result<T>) -> Result<T> {
+        let started = Instant::now();
+        let result = work();
+        self.note(name, started.elapsed().as_secs_f64(), "s");
+        result
+    }
+
+    fn size(&self, name: &str, path: &Path) -> Result<()> {
+        let bytes = fs::metadata(path)
+            .with_context(|| format!("{} is gone", path.display()))?
+            .len();
+        #[allow(clippy::cast_precision_loss)] // megabytes with three digits
+        self.note(name, bytes as f64 / 1e6, "MB");
+        Ok(())
+    }
+}

@@ -1,0 +1,175 @@
+//! What every scenario works with: its directory, disks to write to, machines, and the checks that it made.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+
+use crate::disk::Disk;
+use crate::guest::Shell;
+use crate::layout::{Layout, PASSPHRASE};
+use crate::machine::{Firmware, Machine, Running};
+use crate::made::Made;
+use crate::report::BootReport;
+use crate::tables::{SCRIPT, Tables};
+use crate::texts;
+
+/// How long the emulated machine may take to a prompt of early boot.
+pub(crate) const TO_PROMPT: Duration = Duration::from_mins(2);
+/// How long from the passphrase to a shell.
+pub(crate) const TO_SHELL: Duration = Duration::from_mins(4);
+/// How long to switch off.
+pub(crate) const TO_OFF: Duration = Duration::from_mins(2);
+
+/// Starts a shell in systemd's place, where what systemd does isn't looked at: half a minute less.
+pub(crate) const SHELL_AS_INIT: &str = "init=/usr/bin/bash";
+
+/// Something that was looked at, and what was wrong with it.
+pub(crate) struct Check {
+    /// As a sentence.
+    pub name: String,
+    /// What was wrong.
+    pub failure: Option<String>,
+}
+
+/// A scenario's surroundings.
+pub(crate) struct Bench<'a> {
+    /// What all scenarios share.
+    pub made: &'a Made,
+    /// The scenario's own directory.
+    pub directory: PathBuf,
+    /// What was looked at so far.
+    pub checks: Vec<Check>,
+}
+
+impl Bench<'_> {
+    /// Notes whether something is as it should be; the scenario goes on in any case.
+    pub(crate) fn check(&mut self, name: &str, look: impl FnOnce() -> Result<()>) {
+        let failure = look().err().map(|error| format!("{error:#}"));
+        self.checks.push(Check {
+            name: name.to_owned(),
+            failure,
+        });
+    }
+
+    /// Disks of a layout, to be written to.
+    pub(crate) fn disks(&self, layout: Layout) -> Result<Vec<Disk>> {
+        self.made
+            .disks(layout)?
+            .disks()
+            .iter()
+            .map(|disk| disk.overlay(&self.directory))
+            .collect()
+    }
+
+    /// A machine that starts from the boot menu of its first disk.
+    pub(crate) fn through_menu(&self, disks: &[Disk], log_name: &str) -> Machine {
+        self.machine(
+            Firmware::Uefi {
+                variables: self.directory.join("variables.fd"),
+            },
+            disks,
+            log_name,
+        )
+    }
+
+    /// A machine that starts the newest generation's kernel without firmware and menu, some seconds quicker. No entry is
+    /// involved: the profile says which generation runs.
+    pub(crate) fn without_menu(&self, layout: Layout, disks: &[Disk], log_name: &str) -> Result<Machine> {
+        let firmware = Firmware::Kernel {
+            kernel: self.made.part("kernel")?,
+            initrd: self.made.part("initrd")?,
+            command_line: layout.parameters().join(" "),
+        };
+        Ok(self.machine(firmware, disks, log_name))
+    }
+
+    fn machine(&self, firmware: Firmware, disks: &[Disk], log_name: &str) -> Machine {
+        Machine {
+            firmware,
+            extra_parameters: String::new(),
+            disks: disks.to_vec(),
+            autologin: true,
+            reboots: false,
+            memory_mib: 1024,
+            directory: self.directory.clone(),
+            log_name: log_name.to_owned(),
+        }
+    }
+}
+
+impl Machine {
+    /// The same machine with more parameters for its kernel.
+    pub(crate) fn with(self, parameters: &str) -> Machine {
+        let extra_parameters = format!("{} {parameters}", self.extra_parameters)
+            .trim()
+            .to_owned();
+        Machine {
+            extra_parameters,
+            ..self
+        }
+    }
+
+    /// Starts it; a panic ends every wait.
+    pub(crate) fn boot(&self) -> Result<Running> {
+        let mut running = self.start()?;
+        running.console.set_fatal(&[texts::PANIC]);
+        Ok(running)
+    }
+}
+
+impl Running {
+    /// Waits for the prompt and types the right passphrase.
+    pub(crate) fn unlock(&self) -> Result<()> {
+        let _ = self.console.expect(texts::PASSPHRASE_PROMPT, TO_PROMPT)?;
+        self.console.send_line(PASSPHRASE)
+    }
+
+    /// Waits for root's shell. What early boot can't go on with ends the wait.
+    pub(crate) fn shell(&mut self) -> Result<Shell<'_>> {
+        self.console
+            .set_fatal(&[texts::PANIC, texts::TROUBLE, texts::ROOT_ABSENT]);
+        Shell::take_over(&self.console, TO_SHELL)
+    }
+}
+
+impl Shell<'_> {
+    /// What early boot reported.
+    pub(crate) fn boot_report(&mut self) -> Result<BootReport> {
+        let text = self.run("cat /run/keel/boot.json")?;
+        serde_json::from_str(&text).with_context(|| format!("the report of early boot reads {text}"))
+    }
+
+    /// What is mapped.
+    pub(crate) fn tables(&mut self) -> Result<Tables> {
+        let script = SCRIPT.trim_end();
+        Ok(Tables::parse(&self.run(script)?))
+    }
+
+    /// Switches off a machine whose shell runs in systemd's place, with the file system in order.
+    pub(crate) fn switch_off_kernel(&mut self) -> Result<()> {
+        self.send("sync; echo u >/proc/sysrq-trigger; echo o >/proc/sysrq-trigger")
+    }
+}
+
+/// Fails unless both are the same.
+pub(crate) fn same<T: PartialEq + std::fmt::Debug>(what: &str, is: &T, should: &T) -> Result<()> {
+    if is != should {
+        bail!("{what} is {is:?} instead of {should:?}");
+    }
+    Ok(())
+}
+
+/// Fails unless `text` contains `part`.
+pub(crate) fn says(text: &str, part: &str) -> Result<()> {
+    if !text.contains(part) {
+        bail!("{part:?} isn't said in {text:?}");
+    }
+    Ok(())
+}
+
+/// Makes the directory of a scenario, empty.
+pub(crate) fn empty_directory(path: &Path) -> Result<()> {
+    let _ = std::fs::remove_dir_all(path);
+    std::fs::create_dir_all(path).with_context(|| format!("{} can't be made", path.display()))
+}

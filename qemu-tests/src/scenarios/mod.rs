@@ -1,0 +1,79 @@
+//! What is shown on machines, one file per topic.
+
+mod bad_disks;
+mod bench;
+mod boot;
+mod fallback;
+mod layouts;
+mod state;
+mod store;
+
+use anyhow::Result;
+
+pub(crate) use bench::{Bench, Check, TO_OFF, TO_PROMPT, empty_directory};
+
+/// Something that is shown on a machine, or on what is made for one.
+#[derive(Clone, Copy)]
+pub(crate) struct Scenario {
+    /// Its name on the command line.
+    pub name: &'static str,
+    /// What it shows, in one line.
+    pub about: &'static str,
+    /// Runs it.
+    pub run: fn(&mut Bench<'_>) -> Result<()>,
+}
+
+/// All scenarios, in the order in which they're started: what takes longest first, and no two neighbours that wait for
+/// the same disks to be made.
+pub(crate) const ALL: &[Scenario] = &[
+    Scenario {
+        name: "boot",
+        about: "default boot, a wrong passphrase first; systemd sees all devices; then the other entry of the menu",
+        run: boot::boot,
+    },
+    Scenario {
+        name: "striped",
+        about: "two NVMe disks, one passphrase, the root striped over both; one of the disks missing",
+        run: layouts::striped,
+    },
+    Scenario {
+        name: "large-blocks",
+        about: "an NVMe disk with blocks of 4096 bytes",
+        run: layouts::large_blocks,
+    },
+    Scenario {
+        name: "luks-on-lvm",
+        about: "the root's LUKS volume in a logical volume",
+        run: layouts::luks_on_lvm,
+    },
+    Scenario {
+        name: "store",
+        about: "Nix's own tool finds the made store whole",
+        run: store::verify,
+    },
+    Scenario {
+        name: "absent-generation",
+        about: "the entry's generation isn't there: the newest intact one runs, said and recorded",
+        run: fallback::absent,
+    },
+    Scenario {
+        name: "damaged-generation",
+        about: "a generation with a path missing is passed over; one with a broken image can be left by the picker",
+        run: fallback::damaged,
+    },
+    Scenario {
+        name: "damaged-header",
+        about: "a damaged primary LUKS header is read around; with both damaged one line says so",
+        run: bad_disks::damaged_header,
+    },
+    Scenario {
+        name: "missing-module",
+        about: "a disk without a driver in the initrd: its hardware is named",
+        run: bad_disks::missing_module,
+    },
+    Scenario {
+        name: "full-root",
+        about: "a root file system without a free block boots",
+        run: state::full_root,
+    },
+];

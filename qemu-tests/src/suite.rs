@@ -1,0 +1,272 @@
+//! `run`: everything, or what is named, as much at once as two processors bear.
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+
+use crate::made::Made;
+use crate::process::Tool;
+use crate::scenarios::{ALL, Bench, Check, Scenario};
+
+/// Virtual machines side by side: an emulated one keeps a processor busy.
+const SIDE_BY_SIDE: usize = 2;
+/// Logs, disks and figures of a run.
+pub(crate) const DIRECTORY: &str = "target/qemu-tests";
+
+/// Tests that cargo runs.
+const CARGO: [(&str, &str, &[&str]); 3] = [
+    ("fmt", "the code is formatted", &["fmt", "--all", "--check"]),
+    (
+        "unit",
+        "unit and behaviour tests",
+        &["test", "--locked", "--release", "--workspace", "--quiet"],
+    ),
+    (
+        "clippy",
+        "no lint is violated",
+        &[
+            "clippy",
+            "--locked",
+            "--release",
+            "--workspace",
+            "--all-targets",
+            "--quiet",
+            "--",
+            "--deny",
+            "warnings",
+        ],
+    ),
+];
+
+/// Counts of a run.
+#[derive(Clone, Copy, Debug, Default)]
+struct Counts {
+    passed: usize,
+    failed: usize,
+}
+
+/// Lists everything that can be run.
+pub(crate) fn list() {
+    for (name, about, _) in CARGO {
+        println!("{name:20}{about}");
+    }
+    for scenario in ALL {
+        println!("{:20}{}", scenario.name, scenario.about);
+    }
+}
+
+/// Runs what is named, or all. Whether everything passed.
+pub(crate) fn run(names: &[String]) -> Result<bool> {
+    for name in names {
+        let known =
+            CARGO.iter().any(|(known, ..)| known == name) || ALL.iter().any(|known| known.name == name);
+        if !known {
+            bail!("there is no test {name:?}; `--list` lists them");
+        }
+    }
+    let wanted = |name: &str| names.is_empty() || names.iter().any(|wanted| wanted == name);
+    let started = Instant::now();
+    let suite = Suite {
+        started,
+        counts: Mutex::default(),
+    };
+    let scenarios: VecDeque<Scenario> = ALL
+        .iter()
+        .copied()
+        .filter(|scenario| wanted(scenario.name))
+        .collect();
+    let directory = std::path::absolute(DIRECTORY).context("the working directory is gone")?;
+    std::fs::create_dir_all(&directory).with_context(|| format!("{} can't be made", directory.display()))?;
+    let mut figures = Vec::new();
+    if scenarios.is_empty() {
+        suite.cargo(&wanted);
+    } else {
+        match Made::make(&directory) {
+            Ok(made) => {
+                suite.say(&format!("made; {} scenarios begin", scenarios.len()));
+                let queue = Mutex::new(scenarios);
+                std::thread::scope(|scope| {
+                    for _ in 0..SIDE_BY_SIDE {
+                        let _ = scope.spawn(|| suite.work(&queue, &made, &directory));
+                    }
+                    suite.cargo(&wanted);
+                });
+                made.figures.note("all", started.elapsed().as_secs_f64(), "s");
+                made.figures.write(&directory.join("figures.json"))?;
+                figures = made.figures.lines();
+            }
+            Err(error) => {
+                suite.count(
+                    &[Check {
+                        name: "setting up".to_owned(),
+                        failure: Some(format!("{error:#}")),
+                    }],
+                    "machines",
+                );
+                suite.cargo(&wanted);
+            }
+        }
+    }
+    if !figures.is_empty() {
+        println!("\nFigures (they decide nothing; also in {DIRECTORY}/figures.json):");
+        for line in figures {
+            println!("  {line}");
+        }
+    }
+    let counts = *suite.counts.lock().unwrap_or_else(PoisonError::into_inner);
+    println!("\n{} passed, {} failed", counts.passed, counts.failed);
+    Ok(counts.failed == 0)
+}
+
+struct Suite {
+    started: Instant,
+    counts: Mutex<Counts>,
+}
+
+impl Suite {
+    /// Says a line, with the time.
+    fn say(&self, text: &str) {
+        println!("[{:4.0} s] {text}", self.started.elapsed().as_secs_f64());
+    }
+
+    /// Shows and counts checks.
+    fn count(&self, checks: &[Check], of: &str) {
+        let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        for check in checks {
+            match &check.failure {
+                None => {
+                    counts.passed += 1;
+                    self.say(&format!("ok      {of}: {}", check.name));
+                }
+                Some(failure) => {
+                    counts.failed += 1;
+                    self.say(&format!(
+                        "FAILED  {of}: {}\n        {}",
+                        check.name,
+                        failure.replace('\n', "\n        ")
+                    ));
+                }
+            }
+        }
+    }
+
+    /// Runs scenarios until none is left.
+    fn work(&self, queue: &Mutex<VecDeque<Scenario>>, made: &Made, directory: &Path) {
+        loop {
+            let next = queue.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
+            let Some(scenario) = next else { return };
+            let started = Instant::now();
+            let checks = run_scenario(scenario, made, directory.join(scenario.name));
+            self.count(&checks, scenario.name);
+            made.figures.note(
+                &format!("scenario {}", scenario.name),
+                started.elapsed().as_secs_f64(),
+                "s",
+            );
+        }
+    }
+
+    /// Runs cargo's tests, one after the other: they share a lock.
+    fn cargo(&self, wanted: &impl Fn(&str) -> bool) {
+        for (name, about, arguments) in CARGO {
+            if !wanted(name) {
+                continue;
+            }
+            match Tool::cargo().args(arguments).finish() {
+                Ok(output) => {
+                    let said = [&output.stdout[..], &output.stderr[..]]
+                        .map(String::from_utf8_lossy)
+                        .concat();
+                    let (passed, failed) = test_counts(&said);
+                    let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+                    let fine = output.status.success();
+                    counts.passed += if fine && passed == 0 { 1 } else { passed };
+                    counts.failed += if fine { failed } else { failed.max(1) };
+                    drop(counts);
+                    if fine {
+                        self.say(&format!(
+                            "ok      {name}: {about}{}",
+                            if passed > 0 {
+                                format!(" ({passed})")
+                            } else {
+                                String::new()
+                            }
+                        ));
+                    } else {
+                        self.say(&format!("FAILED  {name}: {about}\n{said}"));
+                    }
+                }
+                Err(error) => {
+                    self.count(
+                        &[Check {
+                            name: about.to_owned(),
+                            failure: Some(format!("{error:#}")),
+                        }],
+                        name,
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// Runs one scenario in a directory of its own. A scenario that can't go on has failed, whatever it had shown before.
+fn run_scenario(scenario: Scenario, made: &Made, directory: PathBuf) -> Vec<Check> {
+    let mut bench = Bench {
+        made,
+        directory,
+        checks: Vec::new(),
+    };
+    let result =
+        crate::scenarios::empty_directory(&bench.directory).and_then(|()| (scenario.run)(&mut bench));
+    if let Err(error) = result {
+        bench.checks.push(Check {
+            name: "runs to its end".to_owned(),
+            failure: Some(format!("{error:#}")),
+        });
+    }
+    bench.checks
+}
+
+/// Adds up the closing lines of cargo's test runs: `test result: ok. 12 passed; 0 failed; …`
+fn test_counts(said: &str) -> (usize, usize) {
+    let count = |line: &str, word: &str| -> usize {
+        let before = line.split(word).next().unwrap_or_default();
+        before
+            .split_whitespace()
+            .last()
+            .and_then(|number| number.parse().ok())
+            .unwrap_or(0)
+    };
+    said.lines()
+        .filter(|line| line.starts_with("test result:"))
+        .map(|line| (count(line, " passed"), count(line, " failed")))
+        .fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn closing_lines_are_added_up() {
+        let said = "test result: ok. 12 passed; 0 failed; 1 ignored; 0 measured\nnoise\n\
+                    test result: FAILED. 3 passed; 2 failed; 0 ignored\n";
+        assert_eq!(test_counts(said), (15, 2));
+    }
+
+    #[test]
+    fn names_are_unique() {
+        let mut names: Vec<&str> = CARGO
+            .iter()
+            .map(|(name, ..)| *name)
+            .chain(ALL.iter().map(|scenario| scenario.name))
+            .collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), CARGO.len() + ALL.len());
+    }
+}
