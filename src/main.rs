@@ -1,3 +1,7 @@
 //! `keel`, and `activate` under its second name.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    keel::cli::main()
+}

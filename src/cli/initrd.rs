@@ -66,7 +66,7 @@ pub fn run(args: &Args) -> Result<()> {
         );
     }
     let image = build(&recipe)?;
-    crate::store::write_atomically(&args.output, &image.bytes)
+    crate::store::files::write_atomically(&args.output, &image.bytes, 0o644)
         .with_context(|| format!("{} can't be written", args.output.display()))?;
     if args.list {
         for (name, size) in &image.contents {

@@ -8,7 +8,8 @@ use super::boot::Boot;
 use super::console::{Choice, Echo, Picker, PickerItem, Prompt};
 use super::report::GenerationReport;
 use super::sequence::SYSROOT;
-use crate::system::generation::{self, Generation, Integrity, Profile, System};
+use crate::store::StorePath;
+use crate::system::generation::{Damage, Generation, Profile, ProfileError};
 
 /// How long the picker waits for the first key before it takes the default: a stray byte on a serial line must not keep
 /// a server from booting.
@@ -17,22 +18,18 @@ const PICKER_PATIENCE: Duration = Duration::from_mins(1);
 impl Boot {
     /// Chooses the system. `Err` in the inner result says why there is none.
     pub(super) fn choose(&mut self) -> Result<Result<GenerationReport, String>, InitError> {
-        let profile = match Profile::read(Path::new(SYSROOT), generation::SYSTEM_PROFILE) {
-            Ok(profile) => profile,
+        let survey = match Survey::of(Path::new(SYSROOT), self.cmdline.system.as_deref()) {
+            Ok(survey) => survey,
             Err(error) => return Ok(Err(error.to_string())),
         };
-        let current = profile.current_generation().map(|generation| generation.system.clone());
-        let requested = self.cmdline.system.clone().or(current);
         if self.cmdline.menu || self.consoles.take_pending_key() {
-            return self.pick(&profile, requested);
+            return self.pick(&survey);
         }
-        Ok(self.decide(&profile, requested))
+        Ok(self.take_default(&survey))
     }
 
-    fn decide(&mut self, profile: &Profile, requested: Option<String>) -> Result<GenerationReport, String> {
-        let from_entry = self.cmdline.system.is_some();
-        let states = Survey::of(Path::new(SYSROOT), profile, requested.as_deref());
-        let decision = decide(&states, requested.as_deref(), from_entry, &running_kernel());
+    fn take_default(&mut self, survey: &Survey) -> Result<GenerationReport, String> {
+        let decision = decide(survey, &running_kernel());
         if let Ok(GenerationReport { reason: Some(reason), system, number, .. }) = &decision {
             let number = number.map_or_else(String::new, |number| format!("generation {number}, "));
             self.warn(&format!("{reason}; starting {number}{system} instead"));
@@ -40,16 +37,11 @@ impl Boot {
         decision
     }
 
-    fn pick(
-        &mut self,
-        profile: &Profile,
-        requested: Option<String>,
-    ) -> Result<Result<GenerationReport, String>, InitError> {
+    fn pick(&mut self, survey: &Survey) -> Result<Result<GenerationReport, String>, InitError> {
         let kernel = running_kernel();
-        let survey = Survey::of(Path::new(SYSROOT), profile, requested.as_deref());
-        let items: Vec<PickerItem> =
-            survey.candidates.iter().map(|candidate| candidate.picker_item(requested.as_deref(), &kernel)).collect();
-        let default = decide(&survey, requested.as_deref(), true, &kernel).ok().and_then(|chosen| chosen.number);
+        let asked = survey.requested.as_deref();
+        let items = survey.candidates.iter().filter_map(|candidate| candidate.picker_item(asked, &kernel)).collect();
+        let default = decide(survey, &kernel).ok().and_then(|chosen| chosen.number);
         let picker = Picker::new(items, default);
         self.consoles.print(&picker.render());
         let mut deadline = default.is_some().then(|| Instant::now() + PICKER_PATIENCE);
@@ -58,7 +50,7 @@ impl Boot {
             let wake = self.wait(deadline)?;
             if wake.timed_out {
                 self.consoles.clear_prompt();
-                return Ok(self.decide(profile, requested));
+                return Ok(self.take_default(survey));
             }
             if self.consoles.has_typed() {
                 deadline = None;
@@ -67,18 +59,13 @@ impl Boot {
             match picker.parse(&line.bytes) {
                 Choice::Default => {
                     self.consoles.clear_prompt();
-                    return Ok(self.decide(profile, requested));
+                    return Ok(self.take_default(survey));
                 }
                 Choice::Number(number) => {
-                    if let Some(generation) = profile.generations.iter().find(|found| found.number == number) {
+                    let found = survey.candidates.iter().find(|candidate| candidate.number == Some(number));
+                    if let Some(candidate) = found {
                         self.consoles.clear_prompt();
-                        return Ok(Ok(GenerationReport {
-                            requested,
-                            system: generation.system.clone(),
-                            number: Some(number),
-                            chosen_by: "picker".to_owned(),
-                            reason: None,
-                        }));
+                        return Ok(Ok(survey.report(candidate, "picker", None)));
                     }
                 }
                 Choice::Invalid(reason) => {
@@ -96,122 +83,146 @@ struct Candidate {
     number: Option<u64>,
     system: String,
     label: String,
-    kernel: String,
-    integrity: Integrity,
+    /// Why it can't be started, or the kernel that it needs.
+    kernel: Result<String, String>,
 }
 
 /// The generations, newest first, and the requested system when it is none of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Survey {
     candidates: Vec<Candidate>,
+    requested: Option<String>,
+    from_entry: bool,
 }
 
 impl Survey {
-    fn of(root: &Path, profile: &Profile, requested: Option<&str>) -> Survey {
-        let generations = profile.generations.iter().rev();
+    /// Looks at every generation of the root's profile. Without `entry` the profile's current one is requested.
+    fn of(root: &Path, entry: Option<&str>) -> Result<Survey, ProfileError> {
+        let profile = Profile::of_machine(root)?;
         let mut candidates: Vec<Candidate> =
-            generations.map(|found| Candidate::look(root, &found.system, Some(found.number))).collect();
-        if let Some(system) = requested
-            && candidates.iter().all(|candidate| candidate.system != system)
+            profile.generations()?.iter().rev().map(|generation| Candidate::of_generation(&profile, generation)).collect();
+        let requested = match entry {
+            Some(system) => Some(system.to_owned()),
+            None => {
+                // A profile whose link is damaged still has generations to fall back to.
+                let current = profile.current().ok().flatten();
+                let found = candidates.iter().find(|candidate| candidate.number.is_some() && candidate.number == current);
+                found.map(|candidate| candidate.system.clone())
+            }
+        };
+        if let Some(system) = &requested
+            && candidates.iter().all(|candidate| candidate.system != *system)
         {
-            candidates.push(Candidate::look(root, system, None));
+            candidates.push(Candidate::of_path(&profile, system));
         }
-        Survey { candidates }
+        Ok(Survey { candidates, requested, from_entry: entry.is_some() })
+    }
+
+    fn report(&self, candidate: &Candidate, chosen_by: &str, reason: Option<String>) -> GenerationReport {
+        GenerationReport {
+            requested: self.requested.clone(),
+            system: candidate.system.clone(),
+            number: candidate.number,
+            chosen_by: chosen_by.to_owned(),
+            reason,
+        }
     }
 }
 
 impl Candidate {
-    fn look(root: &Path, path: &str, number: Option<u64>) -> Candidate {
-        let mut candidate = Candidate {
-            number,
-            system: path.to_owned(),
-            label: path.to_owned(),
-            kernel: String::new(),
-            integrity: Integrity::Damaged("it can't be looked at".to_owned()),
-        };
-        let Ok(system) = System::at(root, path) else { return candidate };
-        if let Ok(spec) = system.boot_spec() {
-            candidate.label = spec.v1.label;
-            candidate.kernel = spec.keel.map(|keel| keel.kernel_version).unwrap_or_default();
+    fn of_generation(profile: &Profile, generation: &Generation) -> Candidate {
+        match &generation.system {
+            Ok(path) => Candidate::look(profile, path, Some(generation.number)),
+            Err(damage) => Candidate::damaged(profile.link(generation.number), Some(generation.number), damage),
         }
-        candidate.integrity = system.integrity();
-        candidate
+    }
+
+    fn of_path(profile: &Profile, system: &str) -> Candidate {
+        match StorePath::from_absolute(profile.layout().store_dir(), system) {
+            Ok(path) => Candidate::look(profile, &path, None),
+            Err(error) => Candidate {
+                number: None,
+                system: system.to_owned(),
+                label: system.to_owned(),
+                kernel: Err(error.to_string()),
+            },
+        }
+    }
+
+    fn look(profile: &Profile, path: &StorePath, number: Option<u64>) -> Candidate {
+        let system = path.absolute(profile.layout().store_dir());
+        match profile.intact(path) {
+            Ok(spec) => {
+                Candidate { number, system, label: spec.v1.label, kernel: Ok(spec.keel.kernel_version) }
+            }
+            Err(damage) => Candidate::damaged(system, number, &damage),
+        }
+    }
+
+    fn damaged(system: String, number: Option<u64>, damage: &Damage) -> Candidate {
+        Candidate { number, label: system.clone(), system, kernel: Err(damage.to_string()) }
     }
 
     /// Why it can't be started on this kernel, if so.
     fn obstacle(&self, kernel: &str) -> Option<String> {
-        match &self.integrity {
-            Integrity::Damaged(reason) => Some(reason.clone()),
-            Integrity::Foreign => Some("it isn't keel's".to_owned()),
-            Integrity::Intact if self.kernel != kernel => {
-                Some(format!("it needs kernel {}: choose its own boot entry", self.kernel))
-            }
-            Integrity::Intact => None,
+        match &self.kernel {
+            Err(reason) => Some(reason.clone()),
+            Ok(own) if own != kernel => Some(format!("it needs kernel {own}: choose its own boot entry")),
+            Ok(_) => None,
         }
     }
 
-    fn picker_item(&self, requested: Option<&str>, kernel: &str) -> PickerItem {
+    /// `None` for a system that is no generation: it has no number to pick it by.
+    fn picker_item(&self, requested: Option<&str>, kernel: &str) -> Option<PickerItem> {
         let obstacle = self.obstacle(kernel);
-        let note = obstacle.clone().unwrap_or_else(|| {
-            if requested == Some(self.system.as_str()) { "asked for".to_owned() } else { String::new() }
-        });
-        PickerItem {
-            number: self.number.unwrap_or(0),
+        let asked = if requested == Some(self.system.as_str()) { "asked for" } else { "" };
+        Some(PickerItem {
+            number: self.number?,
             label: self.label.clone(),
-            note,
             selectable: obstacle.is_none(),
-        }
+            note: obstacle.unwrap_or_else(|| asked.to_owned()),
+        })
     }
 }
 
 /// The requested system when it can be started, else the newest generation that can be.
-fn decide(
-    survey: &Survey,
-    requested: Option<&str>,
-    from_entry: bool,
-    kernel: &str,
-) -> Result<GenerationReport, String> {
-    let asked = requested.and_then(|system| survey.candidates.iter().find(|candidate| candidate.system == system));
-    let obstacle = match asked {
-        Some(candidate) => candidate.obstacle(kernel),
-        None => Some("the boot entry names no generation and the profile has no current one".to_owned()),
+fn decide(survey: &Survey, kernel: &str) -> Result<GenerationReport, String> {
+    let asked = survey.requested.as_ref().and_then(|system| {
+        survey.candidates.iter().find(|candidate| candidate.system == *system)
+    });
+    let reason = match asked {
+        Some(candidate) => match candidate.obstacle(kernel) {
+            None => {
+                let chosen_by = if survey.from_entry { "entry" } else { "profile" };
+                return Ok(survey.report(candidate, chosen_by, None));
+            }
+            Some(obstacle) => format!("{} can't be started: {obstacle}", candidate.system),
+        },
+        None => "the boot entry names no generation and the profile has no current one".to_owned(),
     };
-    let report = |candidate: &Candidate, chosen_by: &str, reason| GenerationReport {
-        requested: requested.map(str::to_owned),
-        system: candidate.system.clone(),
-        number: candidate.number,
-        chosen_by: chosen_by.to_owned(),
-        reason,
-    };
-    match (asked, obstacle) {
-        (Some(candidate), None) => Ok(report(candidate, if from_entry { "entry" } else { "profile" }, None)),
-        (asked, obstacle) => {
-            let what = asked.map_or_else(String::new, |candidate| format!("{}: ", candidate.system));
-            let reason = format!("{what}{}", obstacle.unwrap_or_default());
-            let fallback = survey.candidates.iter().find(|candidate| candidate.obstacle(kernel).is_none());
-            fallback.map(|candidate| report(candidate, "fallback", Some(reason.clone()))).ok_or_else(|| {
-                let others = survey.candidates.iter().filter_map(|candidate| {
-                    Some(format!("\n  {}: {}", candidate.system, candidate.obstacle(kernel)?))
-                });
-                format!(
-                    "no generation can be started on this kernel ({kernel}); reboot, and choose another boot entry.{}",
-                    others.collect::<String>()
-                )
-            })
+    let fallback = survey.candidates.iter().find(|candidate| candidate.obstacle(kernel).is_none());
+    fallback.map(|candidate| survey.report(candidate, "fallback", Some(reason))).ok_or_else(|| {
+        let mut text =
+            format!("no generation can be started on this kernel ({kernel}); reboot, and choose another boot entry");
+        for candidate in &survey.candidates {
+            let obstacle = candidate.obstacle(kernel).unwrap_or_default();
+            text.extend(["\n  ", &candidate.system, ": ", &obstacle]);
         }
-    }
+        text
+    })
 }
 
 /// The modules tree that holds the running kernel's modules, when `system` has another kernel.
 pub(super) fn modules_for_running_kernel(root: &Path, system: &str) -> Option<String> {
     let kernel = running_kernel();
-    let keel_part = |path: &str| System::at(root, path).ok()?.boot_spec().ok()?.keel;
-    if keel_part(system)?.kernel_version == kernel {
+    let profile = Profile::of_machine(root).ok()?;
+    let own = StorePath::from_absolute(profile.layout().store_dir(), system).ok()?;
+    if profile.boot_spec(&own).ok()?.keel.kernel_version == kernel {
         return None;
     }
-    let profile = Profile::read(root, generation::SYSTEM_PROFILE).ok()?;
-    let same = profile.generations.iter().rev().filter_map(|found: &Generation| keel_part(&found.system));
-    same.into_iter().find(|keel| keel.kernel_version == kernel).map(|keel| keel.modules)
+    let generations = profile.generations().ok()?;
+    let specs = generations.iter().rev().filter_map(|found| profile.boot_spec(found.system.as_ref().ok()?).ok());
+    specs.map(|spec| spec.keel).find(|keel| keel.kernel_version == kernel).map(|keel| keel.modules)
 }
 
 /// `uname -r`
@@ -224,48 +235,42 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    fn candidate(number: u64, kernel: &str, integrity: Integrity) -> Candidate {
+    fn candidate(number: u64, kernel: Result<&str, &str>) -> Candidate {
         Candidate {
             number: Some(number),
             system: format!("/nix/store/{number}"),
             label: String::new(),
-            kernel: kernel.to_owned(),
-            integrity,
+            kernel: kernel.map(str::to_owned).map_err(str::to_owned),
         }
     }
 
-    fn damaged() -> Integrity {
-        Integrity::Damaged("/nix/store/x is missing".to_owned())
+    fn survey(candidates: Vec<Candidate>, requested: &str) -> Survey {
+        Survey { candidates, requested: Some(requested.to_owned()), from_entry: true }
     }
 
     #[test]
     fn the_entry_decides_when_its_system_is_intact() {
-        let survey =
-            Survey { candidates: vec![candidate(2, "6", Integrity::Intact), candidate(1, "6", Integrity::Intact)] };
-        let chosen = decide(&survey, Some("/nix/store/1"), true, "6").unwrap();
+        let survey = survey(vec![candidate(2, Ok("6")), candidate(1, Ok("6"))], "/nix/store/1");
+        let chosen = decide(&survey, "6").unwrap();
         assert_eq!((chosen.number, chosen.chosen_by.as_str(), chosen.reason), (Some(1), "entry", None));
     }
 
     #[test]
     fn the_newest_intact_generation_on_this_kernel_stands_in() {
-        let survey = Survey {
-            candidates: vec![
-                candidate(5, "6", damaged()),
-                candidate(4, "7", Integrity::Intact),
-                candidate(3, "6", Integrity::Foreign),
-                candidate(2, "6", Integrity::Intact),
-                candidate(1, "6", Integrity::Intact),
-            ],
-        };
-        let chosen = decide(&survey, Some("/nix/store/5"), true, "6").unwrap();
+        let candidates = vec![
+            candidate(5, Err("/nix/store/x is missing")),
+            candidate(4, Ok("7")),
+            candidate(2, Ok("6")),
+            candidate(1, Ok("6")),
+        ];
+        let chosen = decide(&survey(candidates, "/nix/store/5"), "6").unwrap();
         assert_eq!((chosen.number, chosen.chosen_by.as_str()), (Some(2), "fallback"));
-        assert_eq!(chosen.reason.as_deref(), Some("/nix/store/5: /nix/store/x is missing"));
+        assert_eq!(chosen.reason.as_deref(), Some("/nix/store/5 can't be started: /nix/store/x is missing"));
     }
 
     #[test]
     fn without_any_the_way_out_is_said() {
-        let survey = Survey { candidates: vec![candidate(4, "7", Integrity::Intact)] };
-        let error = decide(&survey, Some("/nix/store/4"), true, "6").unwrap_err();
+        let error = decide(&survey(vec![candidate(4, Ok("7"))], "/nix/store/4"), "6").unwrap_err();
         assert!(error.contains("choose another boot entry") && error.contains("needs kernel 7"), "{error}");
     }
 }

@@ -3,15 +3,18 @@
 use std::ffi::CString;
 use std::fs::{self, File};
 use std::io::{self, Seek, Write};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
+use nix::fcntl::OFlag;
 use nix::mount::{MsFlags, mount};
 use nix::sys::statfs::{TMPFS_MAGIC, statfs};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::unistd::{chdir, chroot, execv};
+
+use crate::sys::open_in_root::RootDir;
 
 /// The first program of the real root, when `init=` names no other.
 pub(super) const SYSTEMD: &str = "/usr/lib/systemd/systemd";
@@ -45,13 +48,7 @@ pub(super) struct Started {
 
 /// Checks, before anything is moved, that `init` can be executed inside of `root`.
 pub(super) fn check_init(root: &Path, init: &str) -> Result<(), HandOffError> {
-    let dir = File::open(root).map_err(failed(format!("opening {}", root.display())))?;
-    let flags = nix::fcntl::OFlag::O_PATH | nix::fcntl::OFlag::O_CLOEXEC;
-    let found = crate::sys::open_in_root::open_in_root(
-        dir.as_fd(),
-        Path::new(init),
-        flags,
-    );
+    let found = RootDir::open(root).and_then(|root| root.open_at(init, OFlag::O_PATH));
     let fd = found.map_err(failed(format!("looking for {init} in the chosen generation")))?;
     let metadata = File::from(fd).metadata().map_err(failed(format!("looking at {init}")))?;
     if metadata.is_file() && metadata.mode() & 0o111 != 0 {

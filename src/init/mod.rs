@@ -50,6 +50,9 @@ pub enum InitError {
     /// The module table.
     #[error("the initrd's module table is damaged: {0}; build the image again with `keel initrd`")]
     Modules(#[from] modules::TableError),
+    /// The threads that load modules.
+    #[error("modules can't be loaded: {0}")]
+    Loader(std::io::Error),
     /// The uevent socket.
     #[error("uevents of the kernel can't be received: {0}")]
     Uevents(std::io::Error),

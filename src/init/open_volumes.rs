@@ -70,6 +70,8 @@ impl Boot {
         };
         let uuid = volume.header.uuid().to_owned();
         let (options, unknown) = CryptOptions::parse(self.cmdline.luks_options(&uuid));
+        // dm_crypt was asked for at the start; a fast disk and a cheap keyslot can be faster.
+        self.loader.wait_idle();
         let opened = open_crypt(volume, &unlocked, options);
         let _ = self.keyring.volumes.remove(&attempt.device);
         if !unknown.is_empty() {
@@ -117,6 +119,7 @@ impl Boot {
     fn activate_volumes(&mut self) {
         let devices: Vec<DeviceSpec> = self.cmdline.root.iter().chain(&self.cmdline.resume).cloned().collect();
         let wanted = Wanted { parameters: &self.cmdline.lvm, devices: &devices };
+        self.loader.wait_idle();
         for ready in self.groups.take_ready(wanted) {
             let full_name = ready.full_name();
             let made = ready.table.as_ref().map_err(ToString::to_string).and_then(|table| {

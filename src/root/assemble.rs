@@ -1,6 +1,6 @@
 //! `assemble_root`: from a mounted root file system and a system to a tree that systemd can start in.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use nix::fcntl::OFlag;
 use super::identity::{self, Identity, IdentityWarning};
 use super::images::{self, Image, ImageError};
 use super::layout::{self, LayoutError};
-use crate::sys::open_in_root::open_in_root;
+use crate::sys::open_in_root::RootDir;
 
 /// Where the objects are, below the root.
 const OBJECTS: &str = "nix/var/keel/objects";
@@ -122,8 +122,7 @@ fn mount_image(request: &Request<'_>, name: &str, target: &Path) -> Result<(), A
 
 fn open_part(root: &Path, path: &str, flags: OFlag) -> Result<OwnedFd, AssembleError> {
     let part_error = |source| AssembleError::Part { path: path.to_owned(), source };
-    let root = File::open(root).map_err(part_error)?;
-    open_in_root(root.as_fd(), Path::new(path), flags | OFlag::O_CLOEXEC).map_err(part_error)
+    RootDir::open(root).and_then(|root| root.open_at(path, flags)).map_err(part_error)
 }
 
 /// A work directory that no mount has used: a second overlay on the same one breaks copy-up through the first

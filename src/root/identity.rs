@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::system::accounts;
 use crate::system::declared::Declared;
-use crate::system::generation::System;
+use crate::sys::open_in_root::RootDir;
 
 /// The system that was last assembled, below the root.
 const LAST_SYSTEM: &str = "var/lib/keel/last-system";
@@ -103,9 +103,10 @@ fn merge_accounts(identity: &Identity<'_>, warnings: &mut Vec<IdentityWarning>) 
 }
 
 fn declared_accounts(identity: &Identity<'_>) -> Result<Declared, String> {
-    let system = System::at(identity.root, identity.system).map_err(|error| error.to_string())?;
-    let bytes = system.read("accounts.json", LARGEST_DECLARATION)?;
-    serde_json::from_slice(&bytes).map_err(|error| format!("accounts.json of {}: {error}", identity.system))
+    let path = format!("{}/accounts.json", identity.system);
+    let bytes = RootDir::open(identity.root).and_then(|root| root.read(&path, LARGEST_DECLARATION));
+    let bytes = bytes.map_err(|error| format!("{path}: {error}"))?;
+    serde_json::from_slice(&bytes).map_err(|error| format!("{path}: {error}"))
 }
 
 /// Notes which system runs. When it's another than last time, systemd's update services have to run

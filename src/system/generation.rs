@@ -1,170 +1,293 @@
-//! Generations of a profile, and whether a system is intact. Everything is resolved inside of a root directory, so that
-//! the initrd can look at a mounted root.
+//! Generations of a profile, and whether a system is intact. Everything is resolved below a root directory: the initrd
+//! looks at the machine's root where it is mounted.
 
-use std::fs::{self, File};
-use std::io::{self, Read};
-use std::os::fd::{AsFd, OwnedFd};
-use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::cmp::Reverse;
+use std::io;
+use std::path::Path;
 
-use nix::fcntl::OFlag;
+use super::bootspec::{self, BootSpec, BootSpecError};
+use crate::store::path::PathError;
+use crate::store::{Layout, StorePath};
+use crate::sys::open_in_root::RootDir;
 
-use super::bootspec::{self, BootSpec};
-use crate::sys::open_in_root::open_in_root;
-
-/// The profile of the machine itself.
+/// The profile that a machine boots.
 pub const SYSTEM_PROFILE: &str = "system";
-/// Where profiles are, below the root.
-const PROFILES: &str = "nix/var/nix/profiles";
-/// Where stamps are, below the root.
-const STAMPS: &str = "nix/var/keel/objects/complete";
-/// A closure of a million paths; what is larger isn't read.
-const LARGEST_CLOSURE: u64 = 128 << 20;
+/// A longer `closure` is refused: it would name more than ten thousand paths.
+const CLOSURE_MAX: u64 = 1 << 20;
 
-/// A profile that can't be read.
+/// Why a profile can't be read.
 #[derive(Debug, thiserror::Error)]
-#[error("profile {name} can't be read in {path}: {source}")]
-pub struct ProfileError {
-    name: String,
-    path: PathBuf,
-    source: io::Error,
+pub enum ProfileError {
+    /// The root directory can't be opened.
+    #[error("{path}: {source}")]
+    Root {
+        /// The root directory.
+        path: String,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The directory of profiles can't be read.
+    #[error("the profiles in {path} can't be read: {source}")]
+    Unreadable {
+        /// The directory.
+        path: String,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The profile's link doesn't lead to a generation of it.
+    #[error("the profile {path} leads to '{target}', which is no generation of it")]
+    BadLink {
+        /// The link.
+        path: String,
+        /// Its target.
+        target: String,
+    },
 }
 
-/// A numbered link of a profile.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Why a system is not intact.
+#[derive(Debug, thiserror::Error)]
+pub enum Damage {
+    /// The generation's link is damaged.
+    #[error("the link {link} leads to '{target}', which is no store path: {why}")]
+    BadLink {
+        /// The generation's link.
+        link: String,
+        /// Its target.
+        target: String,
+        /// What is wrong with it.
+        why: PathError,
+    },
+    /// A path of the closure isn't there.
+    #[error("{path} is missing")]
+    Missing {
+        /// The path.
+        path: String,
+    },
+    /// The stamp isn't there.
+    #[error("the objects of its images were never all linked (no stamp {stamp})")]
+    NoStamp {
+        /// Where the stamp should be.
+        stamp: String,
+    },
+    /// A file of the system can't be read.
+    #[error("{path} can't be read: {source}")]
+    Unreadable {
+        /// The file.
+        path: String,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A line of `closure` is no store path.
+    #[error("{path} lists what is no store path: {why}")]
+    BadClosure {
+        /// The file.
+        path: String,
+        /// What is wrong with the line.
+        why: PathError,
+    },
+    /// Its boot.json is damaged.
+    #[error("{path}: {why}")]
+    BadBootSpec {
+        /// The system.
+        path: String,
+        /// What is wrong.
+        why: BootSpecError,
+    },
+    /// A path that its boot.json needs isn't part of the closure.
+    #[error("{path}: boot.json names {named}, which its closure does not hold")]
+    OutsideClosure {
+        /// The system.
+        path: String,
+        /// What is named.
+        named: String,
+    },
+}
+
+/// A generation of a profile.
+#[derive(Debug)]
 pub struct Generation {
     /// Its number.
     pub number: u64,
-    /// The store path that it points to, as seen inside of the root.
-    pub system: String,
-    /// When the link was made.
-    pub created: Option<SystemTime>,
+    /// When its link was made, seconds since 1970.
+    pub created: i64,
+    /// The system that it leads to, unless its link is damaged.
+    pub system: Result<StorePath, Damage>,
 }
 
-/// The generations of a profile.
-#[derive(Clone, Debug, Default)]
+/// A profile of a store, below a root directory.
+#[derive(Debug)]
 pub struct Profile {
-    /// By number.
-    pub generations: Vec<Generation>,
-    /// Number of the current one.
-    pub current: Option<u64>,
-}
-
-/// Whether a system can be started.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Integrity {
-    /// Everything is there.
-    Intact,
-    /// Something is missing or can't be read; says what.
-    Damaged(String),
-    /// Another kind of system, such as NixOS's.
-    Foreign,
+    root: RootDir,
+    layout: Layout,
+    name: String,
 }
 
 impl Profile {
-    /// Reads the profile `name` below `root`. Links that don't point into a store are left out.
-    pub fn read(root: &Path, name: &str) -> Result<Profile, ProfileError> {
-        let path = root.join(PROFILES);
-        let error = |source| ProfileError { name: name.to_owned(), path: path.clone(), source };
-        let mut generations = Vec::new();
-        for entry in fs::read_dir(&path).map_err(error)? {
-            let entry = entry.map_err(error)?;
-            let file_name = entry.file_name().to_string_lossy().into_owned();
-            let Some(number) = link_number(name, &file_name) else { continue };
-            let Ok(target) = fs::read_link(entry.path()) else { continue };
-            let Some(system) = store_path(&target) else { continue };
-            let created = entry.metadata().and_then(|metadata| metadata.modified()).ok();
-            generations.push(Generation { number, system, created });
-        }
-        generations.sort_by_key(|generation| generation.number);
-        let current = fs::read_link(path.join(name)).ok().and_then(|target| {
-            link_number(name, &target.file_name()?.to_string_lossy())
-        });
-        Ok(Profile { generations, current })
+    /// The profile `name` of the store that `layout` describes; the root directory of `layout` must exist.
+    pub fn open(layout: Layout, name: &str) -> Result<Self, ProfileError> {
+        let root = RootDir::open(layout.root())
+            .map_err(|source| ProfileError::Root { path: layout.root().display().to_string(), source })?;
+        Ok(Self { root, layout, name: name.to_owned() })
     }
 
-    /// The current generation.
-    pub fn current_generation(&self) -> Option<&Generation> {
-        let number = self.current?;
-        self.generations.iter().find(|generation| generation.number == number)
+    /// The profile that the machine boots, whose root is mounted at `root`.
+    pub fn of_machine(root: &Path) -> Result<Self, ProfileError> {
+        Self::open(Layout::below(root), SYSTEM_PROFILE)
     }
 
-    /// The newest generation that points to `system`.
-    pub fn number_of(&self, system: &str) -> Option<u64> {
-        self.generations.iter().rev().find(|generation| generation.system == system).map(|found| found.number)
-    }
-}
-
-/// `system-42-link` is generation 42 of `system`.
-fn link_number(profile: &str, file_name: &str) -> Option<u64> {
-    file_name.strip_prefix(profile)?.strip_prefix('-')?.strip_suffix("-link")?.parse().ok()
-}
-
-/// An absolute path with a usable last part.
-fn store_path(target: &Path) -> Option<String> {
-    let text = target.to_str()?;
-    let plain = target.is_absolute() && target.components().all(|part| !matches!(part, std::path::Component::ParentDir));
-    (plain && target.file_name().is_some()).then(|| text.to_owned())
-}
-
-/// A system below a root.
-#[derive(Debug)]
-pub struct System {
-    root: OwnedFd,
-    path: String,
-}
-
-impl System {
-    /// The system at `path`, inside of `root`. Nothing is looked at yet.
-    pub fn at(root: &Path, path: &str) -> io::Result<System> {
-        Ok(System { root: File::open(root)?.into(), path: path.to_owned() })
+    /// The directory that names are resolved below.
+    pub fn root(&self) -> &RootDir {
+        &self.root
     }
 
-    /// Reads `boot.json`.
-    pub fn boot_spec(&self) -> Result<BootSpec, String> {
-        let bytes = self.read("boot.json", bootspec::LARGEST)?;
-        BootSpec::parse(&bytes).map_err(|error| error.to_string())
+    /// Where its store lies.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
     }
 
-    /// Reads a file of the system that isn't larger than `limit` bytes.
-    pub fn read(&self, name: &str, limit: u64) -> Result<Vec<u8>, String> {
-        let path = format!("{}/{name}", self.path);
-        let read = || -> io::Result<Vec<u8>> {
-            let file = File::from(open_in_root(self.root.as_fd(), Path::new(&path), OFlag::O_RDONLY)?);
-            let mut bytes = Vec::new();
-            if file.take(limit + 1).read_to_end(&mut bytes)? as u64 > limit {
-                return Err(io::Error::other("it is too large"));
-            }
-            Ok(bytes)
+    /// All generations, the oldest first. A profile that doesn't exist has none.
+    pub fn generations(&self) -> Result<Vec<Generation>, ProfileError> {
+        let directory = self.layout.profiles_dir();
+        let unreadable = |source| ProfileError::Unreadable { path: directory.clone(), source };
+        let names = match self.root.list(&directory) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            other => other.map_err(unreadable)?,
         };
-        read().map_err(|error| format!("{path}: {error}"))
+        let mut all = Vec::new();
+        for number in names.iter().filter_map(|name| self.number(name.to_str()?)) {
+            let link = self.link(number);
+            // It may have been deleted meanwhile.
+            let Some(stat) = self.root.stat(&link).map_err(unreadable)? else { continue };
+            all.push(Generation { number, created: stat.st_mtime, system: self.system(&link) });
+        }
+        all.sort_by_key(|generation| generation.number);
+        Ok(all)
     }
 
-    /// Whether everything that the system needs is there: every path of its closure, and the stamp of its objects.
-    /// Store paths appear by one rename after all in them is on the disk, so existence is enough.
-    pub fn integrity(&self) -> Integrity {
-        match self.boot_spec() {
-            Ok(spec) if spec.keel.is_none() => return Integrity::Foreign,
-            Ok(_) => {}
-            Err(reason) => return Integrity::Damaged(reason),
-        }
-        let closure = match self.read("closure", LARGEST_CLOSURE) {
-            Ok(bytes) => bytes,
-            Err(reason) => return Integrity::Damaged(reason),
+    /// The number of the generation that the profile leads to, if there is a profile.
+    pub fn current(&self) -> Result<Option<u64>, ProfileError> {
+        let path = format!("{}/{}", self.layout.profiles_dir(), self.name);
+        let target = match self.root.read_link(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            other => other.map_err(|source| ProfileError::Unreadable { path: path.clone(), source })?,
         };
-        for line in String::from_utf8_lossy(&closure).lines() {
-            if !line.starts_with('/') || !self.exists(line) {
-                return Integrity::Damaged(format!("{line} is missing"));
+        let number = target.to_str().and_then(|target| self.number(target));
+        number.map(Some).ok_or_else(|| ProfileError::BadLink { path, target: shown(&target) })
+    }
+
+    /// The boot.json of `system`.
+    pub fn boot_spec(&self, system: &StorePath) -> Result<BootSpec, Damage> {
+        let path = system.absolute(self.layout.store_dir());
+        let bytes = self.read(&format!("{path}/boot.json"), bootspec::SIZE_MAX)?;
+        BootSpec::parse(&bytes).map_err(|why| Damage::BadBootSpec { path, why })
+    }
+
+    /// The paths that `system` consists of, without itself.
+    pub fn closure(&self, system: &StorePath) -> Result<Vec<StorePath>, Damage> {
+        let path = format!("{}/closure", system.absolute(self.layout.store_dir()));
+        let bytes = self.read(&path, CLOSURE_MAX)?;
+        String::from_utf8_lossy(&bytes)
+            .lines()
+            .map(|line| StorePath::from_absolute(self.layout.store_dir(), line))
+            .collect::<Result<_, _>>()
+            .map_err(|why| Damage::BadClosure { path, why })
+    }
+
+    /// Checks that `system` is intact: its own files read, every path of its closure exists (paths appear whole), what
+    /// boot.json names is among them, and the stamp says that all objects of its images are linked.
+    pub fn intact(&self, system: &StorePath) -> Result<BootSpec, Damage> {
+        let store = self.layout.store_dir();
+        let own = system.absolute(store);
+        self.must_exist(&own)?;
+        let spec = self.boot_spec(system)?;
+        let closure = self.closure(system)?;
+        for path in &closure {
+            self.must_exist(&path.absolute(store))?;
+        }
+        let named = [&spec.v1.kernel, &spec.keel.usr_image, &spec.keel.etc_image, &spec.keel.modules];
+        for named in named.into_iter().chain(&spec.v1.initrd) {
+            if !closure.iter().any(|path| path.absolute(store) == *named) {
+                return Err(Damage::OutsideClosure { path: own, named: named.clone() });
             }
         }
-        let name = self.path.rsplit('/').next().unwrap_or_default();
-        if !self.exists(&format!("{STAMPS}/{name}")) {
-            return Integrity::Damaged("its objects are not complete".to_owned());
+        let stamp = self.layout.stamp(system);
+        match self.root.stat(&stamp) {
+            Ok(Some(_)) => Ok(spec),
+            Ok(None) => Err(Damage::NoStamp { stamp }),
+            Err(source) => Err(Damage::Unreadable { path: stamp, source }),
         }
-        Integrity::Intact
     }
 
-    fn exists(&self, path: &str) -> bool {
-        open_in_root(self.root.as_fd(), Path::new(path), OFlag::O_PATH).is_ok()
+    /// Whether a system can run on the kernel `release` (as `uname -r` says it): it is its own, or its modules tree
+    /// holds modules for it.
+    pub fn runs_on(&self, spec: &BootSpec, release: &str) -> bool {
+        if spec.keel.kernel_version == release {
+            return true;
+        }
+        let plain = !release.is_empty() && !release.contains('/') && !matches!(release, "." | "..");
+        plain && self.root.is_dir(format!("{}/lib/modules/{release}", spec.keel.modules)).unwrap_or(false)
     }
+
+    /// The newest generation that is intact and runs on the kernel `release`; `passed` is told of each newer one why it
+    /// was not taken.
+    pub fn newest_intact(
+        &self,
+        release: &str,
+        passed: &mut dyn FnMut(u64, &str),
+    ) -> Result<Option<(u64, StorePath, BootSpec)>, ProfileError> {
+        let mut all = self.generations()?;
+        all.sort_by_key(|generation| Reverse(generation.number));
+        for Generation { number, system, .. } in all {
+            let checked = system.and_then(|system| Ok((self.intact(&system)?, system)));
+            match checked {
+                Ok((spec, system)) if self.runs_on(&spec, release) => return Ok(Some((number, system, spec))),
+                Ok((spec, _)) => {
+                    let version = &spec.keel.kernel_version;
+                    passed(number, &format!("it is for the kernel {version}, and {release} is running"));
+                }
+                Err(damage) => passed(number, &damage.to_string()),
+            }
+        }
+        Ok(None)
+    }
+
+    /// The link of the generation `number`, below the root.
+    pub fn link(&self, number: u64) -> String {
+        format!("{}/{}-{number}-link", self.layout.profiles_dir(), self.name)
+    }
+
+    // The number in `<profile>-<number>-link`.
+    fn number(&self, name: &str) -> Option<u64> {
+        let digits = name.strip_prefix(&self.name)?.strip_prefix('-')?.strip_suffix("-link")?;
+        let number = digits.parse().ok()?;
+        // "+1" and "01" parse, too, but are no names that were made for a generation.
+        (format!("{number}") == digits).then_some(number)
+    }
+
+    fn system(&self, link: &str) -> Result<StorePath, Damage> {
+        let target =
+            self.root.read_link(link).map_err(|source| Damage::Unreadable { path: link.to_owned(), source })?;
+        let parsed = StorePath::from_absolute(self.layout.store_dir(), &target.to_string_lossy());
+        parsed.map_err(|why| Damage::BadLink { link: link.to_owned(), target: shown(&target), why })
+    }
+
+    fn must_exist(&self, path: &str) -> Result<(), Damage> {
+        match self.root.stat(path) {
+            Ok(Some(_)) => Ok(()),
+            Ok(None) => Err(Damage::Missing { path: path.to_owned() }),
+            Err(source) => Err(Damage::Unreadable { path: path.to_owned(), source }),
+        }
+    }
+
+    fn read(&self, path: &str, limit: u64) -> Result<Vec<u8>, Damage> {
+        self.root.read(path, limit).map_err(|source| match source.kind() {
+            io::ErrorKind::NotFound => Damage::Missing { path: path.to_owned() },
+            _ => Damage::Unreadable { path: path.to_owned(), source },
+        })
+    }
+}
+
+// A damaged link may hold anything, and its target is shown on a console.
+fn shown(target: &Path) -> String {
+    target.to_string_lossy().chars().take(200).map(|c| if c.is_control() { '?' } else { c }).collect()
 }

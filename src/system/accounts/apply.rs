@@ -138,7 +138,7 @@ pub fn apply(etc: &Path, declared: &Declared, previous: Option<&Declared>) -> Re
 }
 
 /// The lock of lckpwdf(3), which useradd, passwd and systemd-sysusers take as well.
-fn lock(path: &Path, patience: Duration) -> Result<Handle, AccountsError> {
+pub(super) fn lock(path: &Path, patience: Duration) -> Result<Handle, AccountsError> {
     let handle = OpenOptions::new()
         .write(true)
         .create(true)

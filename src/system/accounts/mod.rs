@@ -8,6 +8,9 @@
 mod apply;
 mod files;
 mod merge;
+#[cfg(test)]
+mod properties;
+mod removal;
 mod shadow;
 mod subid;
 #[cfg(test)]
