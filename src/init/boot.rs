@@ -62,7 +62,7 @@ impl Boot {
         let table = Table::parse(&text)?;
         // Before the coldplug: a device that appears in between is in both, and in neither otherwise.
         let uevents = UeventSocket::open().map_err(InitError::Uevents)?;
-        let loader = Loader::start(table, MODULES.into(), &cmdline.modules).map_err(InitError::Loader)?;
+        let loader = Loader::start(table, MODULES, &cmdline.modules).map_err(InitError::Loader)?;
         let mut boot = Boot {
             cmdline,
             consoles,

@@ -21,10 +21,11 @@ pub fn coldplug(sysfs: &Path, mut on_modalias: impl FnMut(&str)) {
             let Ok(kind) = entry.file_type() else { continue };
             if kind.is_dir() && depth < DEPTH_MAX {
                 directories.push((entry.path(), depth + 1));
-            } else if kind.is_file() && entry.file_name() == "modalias" {
-                if let Some(modalias) = read(&entry.path()) {
-                    on_modalias(&modalias);
-                }
+            } else if kind.is_file()
+                && entry.file_name() == "modalias"
+                && let Some(modalias) = read(&entry.path())
+            {
+                on_modalias(&modalias);
             }
         }
     }

@@ -99,12 +99,12 @@ impl Loader {
         let workers = thread::available_parallelism()
             .map_or(1, usize::from)
             .min(WORKERS_MAX);
-        Loader::with(table, directory.into(), parameters, Box::new(Kernel), workers)
+        Loader::with(table, &directory.into(), parameters, Box::new(Kernel), workers)
     }
 
     fn with(
         table: Table,
-        directory: PathBuf,
+        directory: &Path,
         parameters: &ModuleParameters,
         insert: Box<dyn Insert>,
         workers: usize,
@@ -286,11 +286,11 @@ impl Shared {
             return;
         }
         self.idle.notify_all();
-        if !std::mem::replace(&mut state.signalled, true) {
-            if let Err(error) = state.writer.write_all(&[1]) {
-                state.signalled = false;
-                log::warn!("the end of module loads can't be told: {error}");
-            }
+        if !std::mem::replace(&mut state.signalled, true)
+            && let Err(error) = state.writer.write_all(&[1])
+        {
+            state.signalled = false;
+            log::warn!("the end of module loads can't be told: {error}");
         }
     }
 

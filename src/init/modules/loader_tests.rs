@@ -64,7 +64,7 @@ impl Fake {
     fn start_with(&self, table: Table, parameters: &ModuleParameters, workers: usize) -> Loader {
         Loader::with(
             table,
-            "/lib/modules".into(),
+            Path::new("/lib/modules"),
             parameters,
             Box::new(self.clone()),
             workers,
@@ -254,6 +254,16 @@ fn circles_do_not_hang() {
 }
 
 #[test]
+fn a_failed_module_is_not_loaded_when_its_soft_dependencies_end() {
+    let fake = Fake::default();
+    let loader = fake.start(table(&["a", "b", "user"], &["a>b", "b>a", "a>user", "b)user"]), 2);
+    loader.request_name("user");
+    loader.wait_idle();
+    assert_eq!(loader.failures().len(), 3);
+    assert!(fake.started().is_empty());
+}
+
+#[test]
 fn the_descriptor_tells_the_end_of_loads() {
     let fake = Fake::default();
     let loader = fake.start(table(&["a", "b"], &[]), 1);
@@ -391,9 +401,9 @@ fn graph(count: usize, links: &[(usize, usize, bool)]) -> Table {
     for (one, other, hard) in links {
         let module = &mut table.modules[*one];
         if *hard {
-            module.depends.push(*other)
+            module.depends.push(*other);
         } else {
-            module.soft_before.push(*other)
+            module.soft_before.push(*other);
         }
     }
     table

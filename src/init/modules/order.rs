@@ -170,11 +170,12 @@ impl Order {
     }
 
     fn make_ready(&mut self, index: usize) {
-        if let Some(node) = self.nodes.get_mut(index) {
-            if node.state == State::Waiting && node.waits.is_empty() {
-                node.state = State::Ready;
-                self.ready.push_back(index);
-            }
+        if let Some(node) = self.nodes.get_mut(index)
+            && node.state == State::Waiting
+            && node.waits.is_empty()
+        {
+            node.state = State::Ready;
+            self.ready.push_back(index);
         }
     }
 

@@ -11,7 +11,7 @@ const FORMAT: &str = "1";
 /// More than any distribution's kernel has.
 const MODULES_MAX: usize = 1 << 16;
 
-/// The table. As text, one thing on each line, in this order of modules:
+/// The table. As text, one thing on each line:
 ///
 /// ```text
 /// keel-modules 1 6.12.107+deb13-amd64
