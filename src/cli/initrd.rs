@@ -5,7 +5,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-use crate::initrd::{ModuleSet, Recipe, build};
+use crate::initrd::{Image, ModuleSet, Plan, PlanEntry, Recipe, build};
+
+/// Where modprobe looks, the strongest first (modprobe.d(5)).
+pub(crate) const MODPROBE_D: [&str; 4] =
+    ["etc/modprobe.d", "run/modprobe.d", "usr/local/lib/modprobe.d", "usr/lib/modprobe.d"];
 
 /// Build an initrd image.
 #[derive(Debug, clap::Args)]
@@ -19,15 +23,21 @@ pub struct Args {
     /// Where to write the image.
     #[arg(long, short, value_name = "FILE")]
     output: PathBuf,
+    /// The kernel's module directory; ROOT/usr/lib/modules/VERSION when left out.
+    #[arg(long, value_name = "DIRECTORY", requires = "kernel_version")]
+    modules_dir: Option<PathBuf>,
     /// Set of modules: minimal, common or generic.
     #[arg(long, value_name = "SET", default_value = "generic")]
     set: ModuleSet,
     /// A module beside the set; may be given several times.
     #[arg(long = "module", value_name = "NAME")]
     modules: Vec<String>,
-    /// Firmware directory whose CPU microcode goes before the image, such as /usr/lib/firmware.
+    /// CPU microcode that goes before the image: a file, or a directory such as /usr/lib/firmware.
+    #[arg(long, value_name = "PATH")]
+    microcode: Vec<PathBuf>,
+    /// Directory with firmware, such as /usr/lib/firmware: what the modules name goes into the image.
     #[arg(long, value_name = "DIRECTORY")]
-    microcode: Option<PathBuf>,
+    firmware: Option<PathBuf>,
     /// The static keel-init; beside this program when left out.
     #[arg(long, value_name = "FILE")]
     init: Option<PathBuf>,
@@ -37,7 +47,7 @@ pub struct Args {
     /// zstd's level, 1 to 22.
     #[arg(long, value_name = "LEVEL", default_value_t = 19, value_parser = clap::value_parser!(i32).range(1..=22))]
     compression_level: i32,
-    /// Print what is in the image.
+    /// Print what is in the image and why, and what is not.
     #[arg(long)]
     list: bool,
 }
@@ -49,14 +59,15 @@ pub fn run(args: &Args) -> Result<()> {
         None => only_kernel(&args.root)?,
     };
     let recipe = Recipe {
-        modules_directory: args.root.join("usr/lib/modules").join(&kernel),
-        modprobe_d: ["usr/lib/modprobe.d", "etc/modprobe.d"].map(|path| args.root.join(path)).to_vec(),
+        modules_directory: args.modules_dir.clone().unwrap_or_else(|| args.root.join("usr/lib/modules").join(&kernel)),
+        modprobe_d: MODPROBE_D.map(|path| args.root.join(path)).to_vec(),
         kernel,
         set: args.set,
         modules: args.modules.clone(),
         init: init_program(args.init.as_deref())?,
         e2fsck: args.e2fsck.clone().or_else(|| static_e2fsck(&args.root)),
         microcode: args.microcode.clone(),
+        firmware: args.firmware.clone(),
         compression_level: args.compression_level,
     };
     if recipe.e2fsck.is_none() {
@@ -68,23 +79,32 @@ pub fn run(args: &Args) -> Result<()> {
     let image = build(&recipe)?;
     crate::store::files::write_atomically(&args.output, &image.bytes, 0o644)
         .with_context(|| format!("{} can't be written", args.output.display()))?;
-    if args.list {
-        for (name, size) in &image.contents {
-            println!("{size:>9}  {name}");
-        }
-    }
-    let modules = image.contents.iter().filter(|(name, _)| name.ends_with(".ko")).count();
-    eprintln!(
-        "{}: {} bytes ({} of them microcode), {modules} modules of kernel {}",
-        args.output.display(),
-        image.bytes.len(),
-        image.microcode_bytes,
-        recipe.kernel
-    );
+    report(args, &recipe.kernel, &image);
     Ok(())
 }
 
-/// The kernel-init that is shipped beside this program.
+fn report(args: &Args, kernel: &str, image: &Image) {
+    let Plan { entries, notes, .. } = &image.plan;
+    if args.list {
+        for PlanEntry { path, bytes, reason } in entries {
+            println!("{bytes:>9}  {path}  {reason}");
+        }
+        for note in notes {
+            println!("note: {note}");
+        }
+    } else if !notes.is_empty() {
+        eprintln!("{}: {} things that modules or sets name are not in it; --list says which", args.output.display(), notes.len());
+    }
+    let modules = entries.iter().filter(|entry| entry.path.ends_with(".ko")).count();
+    eprintln!(
+        "{}: {} bytes ({} of them microcode), {modules} modules of kernel {kernel}",
+        args.output.display(),
+        image.bytes.len(),
+        image.microcode_bytes,
+    );
+}
+
+/// The keel-init that is shipped beside this program.
 pub(crate) fn init_program(given: Option<&Path>) -> Result<PathBuf> {
     if let Some(path) = given {
         return Ok(path.to_owned());
