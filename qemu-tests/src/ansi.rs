@@ -83,6 +83,9 @@ mod tests {
 
     #[test]
     fn a_new_position_is_a_new_line() {
-        assert_eq!(Stripper::default().strip(b"Gen 2\x1b[16;33HGen 1"), "Gen 2\nGen 1");
+        assert_eq!(
+            Stripper::default().strip(b"Gen 2\x1b[16;33HGen 1"),
+            "Gen 2\nGen 1"
+        );
     }
 }

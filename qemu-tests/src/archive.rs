@@ -42,12 +42,17 @@ fn mirror() -> Result<String> {
 
 fn indexes() -> Result<String> {
     let format = "$(ORIGIN) $(LABEL) $(COMPONENT) $(REPO_URI)";
-    Tool::new("apt-get").args(["indextargets", "--format", format, "Created-By: Packages"]).output()
+    Tool::new("apt-get")
+        .args(["indextargets", "--format", format, "Created-By: Packages"])
+        .output()
 }
 
 /// The first archive of Debian itself: security and third parties have labels or origins of their own.
 fn first_mirror(indexes: &str) -> Option<String> {
-    indexes.lines().find_map(|line| line.strip_prefix("Debian Debian main ").map(|uri| uri.trim().to_owned()))
+    indexes.lines().find_map(|line| {
+        line.strip_prefix("Debian Debian main ")
+            .map(|uri| uri.trim().to_owned())
+    })
 }
 
 /// What apt was told about proxies and the like, for mmdebstrap's own apt.
@@ -56,9 +61,14 @@ pub(crate) fn apt_options() -> Result<Vec<String>> {
     Ok(dump
         .lines()
         .filter(|line| {
-            ["Acquire::http", "Acquire::https", "Acquire::Retries", "Acquire::Check-"]
-                .iter()
-                .any(|prefix| line.starts_with(prefix))
+            [
+                "Acquire::http",
+                "Acquire::https",
+                "Acquire::Retries",
+                "Acquire::Check-",
+            ]
+            .iter()
+            .any(|prefix| line.starts_with(prefix))
         })
         // Lists and empty values are the defaults' own.
         .filter(|line| !line.contains(":: ") && !line.ends_with("\"\";"))
@@ -76,6 +86,9 @@ mod tests {
                        Debian Debian-Security main http://mirror.example/security/\n\
                        Debian Debian contrib http://mirror.example/contrib/\n\
                        Debian Debian main http://mirror.example/debian/\n";
-        assert_eq!(first_mirror(indexes).as_deref(), Some("http://mirror.example/debian/"));
+        assert_eq!(
+            first_mirror(indexes).as_deref(),
+            Some("http://mirror.example/debian/")
+        );
     }
 }

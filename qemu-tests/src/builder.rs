@@ -68,7 +68,10 @@ pub(crate) fn build(
     notes: &Path,
 ) -> Result<Disks> {
     let made = Disks::in_directory(directory.to_owned(), layout);
-    let image_mib = fs::metadata(&contents.root).context("the root file system's image is gone")?.len() / MIB;
+    let image_mib = fs::metadata(&contents.root)
+        .context("the root file system's image is gone")?
+        .len()
+        / MIB;
     // A stripe ends at an extent of every disk.
     let root_mib = (image_mib + 8).next_multiple_of(8);
     let block_bytes = layout.block_bytes();
@@ -78,10 +81,19 @@ pub(crate) fn build(
     ];
     for index in 0..layout.disks() {
         make_sparse(&made.image(index), (root_mib + SWAP_MIB + OVERHEAD_MIB) * MIB)?;
-        disks.push(Disk::raw(made.image(index), Bus::Virtio { block_bytes }, &format!("keel{index}")));
+        disks.push(Disk::raw(
+            made.image(index),
+            Bus::Virtio { block_bytes },
+            &format!("keel{index}"),
+        ));
     }
     let list = |part: fn(&(&'static str, &'static str)) -> &'static str| {
-        VOLUMES.iter().take(layout.disks()).map(part).collect::<Vec<_>>().join(",")
+        VOLUMES
+            .iter()
+            .take(layout.disks())
+            .map(part)
+            .collect::<Vec<_>>()
+            .join(",")
     };
     let mut command_line = format!(
         "console=ttyS0 quiet layout={} root_mib={root_mib} swap_mib={SWAP_MIB} swap_uuid={SWAP_UUID} \
@@ -109,7 +121,9 @@ pub(crate) fn build(
         log_name: format!("builder-{}", layout.name()),
     };
     let mut running = machine.start()?;
-    running.console.set_fatal(&["KEEL-BUILDER-FAILED", crate::texts::PANIC]);
+    running
+        .console
+        .set_fatal(&["KEEL-BUILDER-FAILED", crate::texts::PANIC]);
     let _ = running.console.expect("KEEL-TABLES-BEGIN\n", STEP)?;
     let tables = running.console.expect("KEEL-TABLES-END", STEP)?.before;
     let _ = running.console.expect("KEEL-BUILDER-DONE", STEP)?;

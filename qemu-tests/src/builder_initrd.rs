@@ -40,17 +40,37 @@ const PROGRAMS: &[&str] = &[
 ];
 
 /// Opened while running: by threads that are cancelled, and by LVM.
-const OTHER_FILES: &[&str] = &["usr/lib/x86_64-linux-gnu/libgcc_s.so.1", "etc/lvm/lvm.conf", "etc/passwd", "etc/group"];
+const OTHER_FILES: &[&str] = &[
+    "usr/lib/x86_64-linux-gnu/libgcc_s.so.1",
+    "etc/lvm/lvm.conf",
+    "etc/passwd",
+    "etc/group",
+];
 
 /// What the tools do without but would look for at length, and what they need.
 const MODULES: &[&str] = &[
-    "virtio_pci", "virtio_blk", "dm_mod", "dm_crypt", "xts", "aesni_intel", "ext4", "crc32c_generic", "vfat",
-    "nls_cp437", "nls_ascii", "af_alg", "algif_skcipher", "algif_hash",
+    "virtio_pci",
+    "virtio_blk",
+    "dm_mod",
+    "dm_crypt",
+    "xts",
+    "aesni_intel",
+    "ext4",
+    "crc32c_generic",
+    "vfat",
+    "nls_cp437",
+    "nls_ascii",
+    "af_alg",
+    "algif_skcipher",
+    "algif_hash",
 ];
 
 /// Makes the initrd at `archive` from the Debian tree at `tree`.
 pub(crate) fn make(tree: &Path, archive: &Path) -> Result<()> {
-    let mut paths = Paths { tree, found: BTreeSet::new() };
+    let mut paths = Paths {
+        tree,
+        found: BTreeSet::new(),
+    };
     for path in ["bin", "lib", "lib64", "sbin"] {
         paths.add(Path::new(path))?;
     }
@@ -107,11 +127,17 @@ impl Paths<'_> {
             }
             let _ = self.found.insert(real.clone());
             let full = self.tree.join(&real);
-            let kind = fs::symlink_metadata(&full).with_context(|| format!("{} isn't in the tree", full.display()))?;
+            let kind = fs::symlink_metadata(&full)
+                .with_context(|| format!("{} isn't in the tree", full.display()))?;
             if kind.is_symlink() {
-                let target = fs::read_link(&full).with_context(|| format!("{} can't be read", full.display()))?;
+                let target =
+                    fs::read_link(&full).with_context(|| format!("{} can't be read", full.display()))?;
                 let _ = real.pop();
-                real = if target.is_absolute() { target } else { real.join(target) };
+                real = if target.is_absolute() {
+                    target
+                } else {
+                    real.join(target)
+                };
                 real = normal(&real);
                 self.add(&real)?;
             }
@@ -173,7 +199,10 @@ fn modules(tree: &Path) -> Result<BTreeSet<PathBuf>> {
         .filter_map(|path| Path::new(path.trim()).strip_prefix(tree).ok().map(Path::to_owned))
         .collect();
     let directory = Path::new("usr/lib/modules").join(&version);
-    for entry in fs::read_dir(tree.join(&directory)).context("the modules can't be listed")?.flatten() {
+    for entry in fs::read_dir(tree.join(&directory))
+        .context("the modules can't be listed")?
+        .flatten()
+    {
         if entry.file_type().is_ok_and(|kind| kind.is_file()) {
             let _ = paths.insert(directory.join(entry.file_name()));
         }
@@ -188,8 +217,14 @@ mod tests {
     #[test]
     fn lines_of_ldd_give_paths() {
         let path = |line| library_of(line).map(|path| path.display().to_string());
-        assert_eq!(path("\tlibc.so.6 => /lib/x/libc.so.6 (0x00007f)").as_deref(), Some("/lib/x/libc.so.6"));
-        assert_eq!(path("\t/lib64/ld-linux-x86-64.so.2 (0x00007f)").as_deref(), Some("/lib64/ld-linux-x86-64.so.2"));
+        assert_eq!(
+            path("\tlibc.so.6 => /lib/x/libc.so.6 (0x00007f)").as_deref(),
+            Some("/lib/x/libc.so.6")
+        );
+        assert_eq!(
+            path("\t/lib64/ld-linux-x86-64.so.2 (0x00007f)").as_deref(),
+            Some("/lib64/ld-linux-x86-64.so.2")
+        );
         assert_eq!(path("\tlinux-vdso.so.1 (0x00007f)"), None);
         assert_eq!(path("/usr/bin/sh:"), None);
     }

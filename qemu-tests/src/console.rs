@@ -74,7 +74,11 @@ impl Heard {
             .min()?;
         let before = unread.get(..start).unwrap_or_default().to_owned();
         self.cursor += start + length;
-        Some(Found { which, before, at: self.arrival(self.cursor) })
+        Some(Found {
+            which,
+            before,
+            at: self.arrival(self.cursor),
+        })
     }
 }
 
@@ -82,13 +86,21 @@ impl Console {
     /// Reads `stream` from now on; every byte goes to `log`, each line with the seconds since `started`.
     pub(crate) fn new(stream: UnixStream, log: &Path, started: Instant) -> Result<Console> {
         let shared = Arc::new(Shared::default());
-        let log = BufWriter::new(File::create(log).with_context(|| format!("{} can't be made", log.display()))?);
+        let log =
+            BufWriter::new(File::create(log).with_context(|| format!("{} can't be made", log.display()))?);
         let reader = {
-            let stream = stream.try_clone().context("the console's socket can't be shared")?;
+            let stream = stream
+                .try_clone()
+                .context("the console's socket can't be shared")?;
             let shared = Arc::clone(&shared);
             std::thread::spawn(move || read(stream, log, started, &shared))
         };
-        Ok(Console { stream, shared, reader: Some(reader), fatal: Vec::new() })
+        Ok(Console {
+            stream,
+            shared,
+            reader: Some(reader),
+            fatal: Vec::new(),
+        })
     }
 
     /// Texts that end a wait at once.
@@ -109,7 +121,11 @@ impl Console {
             if let Some(found) = heard.find(texts) {
                 return Ok(found);
             }
-            let fatal = self.fatal.iter().find(|text| heard.unread().contains(text.as_str())).cloned();
+            let fatal = self
+                .fatal
+                .iter()
+                .find(|text| heard.unread().contains(text.as_str()))
+                .cloned();
             let left = deadline.saturating_duration_since(Instant::now());
             if fatal.is_some() || heard.closed || left.is_zero() {
                 drop(heard);
@@ -118,9 +134,18 @@ impl Console {
                     None if left.is_zero() => format!("{} s went by", within.as_secs()),
                     None => "the machine ended".to_owned(),
                 };
-                bail!("waited for {}: {why}. Last lines:\n{}", alternatives(texts), self.last_lines());
+                bail!(
+                    "waited for {}: {why}. Last lines:\n{}",
+                    alternatives(texts),
+                    self.last_lines()
+                );
             }
-            heard = self.shared.changed.wait_timeout(heard, left).unwrap_or_else(PoisonError::into_inner).0;
+            heard = self
+                .shared
+                .changed
+                .wait_timeout(heard, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
         }
     }
 
@@ -146,14 +171,22 @@ impl Console {
 
     /// Types bytes.
     pub(crate) fn send_bytes(&self, bytes: &[u8]) -> Result<()> {
-        (&self.stream).write_all(bytes).context("the machine's console can't be written to")
+        (&self.stream)
+            .write_all(bytes)
+            .context("the machine's console can't be written to")
     }
 
     /// The last lines, for a failure's message.
     pub(crate) fn last_lines(&self) -> String {
         let heard = lock(&self.shared.heard);
-        let lines: Vec<&str> = heard.text.lines().filter(|line| !line.trim().is_empty()).collect();
-        let last = lines.get(lines.len().saturating_sub(LAST_LINES)..).unwrap_or_default();
+        let lines: Vec<&str> = heard
+            .text
+            .lines()
+            .filter(|line| !line.trim().is_empty())
+            .collect();
+        let last = lines
+            .get(lines.len().saturating_sub(LAST_LINES)..)
+            .unwrap_or_default();
         last.iter().map(|line| format!("    | {line}\n")).collect()
     }
 
@@ -165,16 +198,27 @@ impl Console {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 drop(heard);
-                bail!("the machine still runs after {} s. Last lines:\n{}", within.as_secs(), self.last_lines());
+                bail!(
+                    "the machine still runs after {} s. Last lines:\n{}",
+                    within.as_secs(),
+                    self.last_lines()
+                );
             }
-            heard = self.shared.changed.wait_timeout(heard, left).unwrap_or_else(PoisonError::into_inner).0;
+            heard = self
+                .shared
+                .changed
+                .wait_timeout(heard, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
         }
         Ok(())
     }
 
     /// Calls `sink` with the bytes as they come, instead of keeping them for waits; returns when the machine ends.
     pub(crate) fn raw(&self) -> Result<UnixStream> {
-        self.stream.try_clone().context("the console's socket can't be shared")
+        self.stream
+            .try_clone()
+            .context("the console's socket can't be shared")
     }
 
     /// Passes on every byte that comes from now on, until the machine ends.
@@ -191,7 +235,11 @@ impl Console {
             }
             heard = lock(&self.shared.heard);
             if heard.unread().is_empty() && !heard.closed {
-                heard = self.shared.changed.wait(heard).unwrap_or_else(PoisonError::into_inner);
+                heard = self
+                    .shared
+                    .changed
+                    .wait(heard)
+                    .unwrap_or_else(PoisonError::into_inner);
             }
         }
     }
@@ -211,7 +259,11 @@ fn lock(heard: &Mutex<Heard>) -> MutexGuard<'_, Heard> {
 }
 
 fn alternatives(texts: &[&str]) -> String {
-    texts.iter().map(|text| format!("{text:?}")).collect::<Vec<_>>().join(" or ")
+    texts
+        .iter()
+        .map(|text| format!("{text:?}"))
+        .collect::<Vec<_>>()
+        .join(" or ")
 }
 
 fn read(mut stream: UnixStream, mut log: BufWriter<File>, started: Instant, shared: &Shared) {
@@ -266,7 +318,9 @@ mod tests {
     fn the_first_of_several_texts_is_found_and_later_text_stays_unread() {
         let (console, mut machine) = pair(&[]);
         machine.write_all(b"\x1b[1mone\x1b[0m two three").unwrap();
-        let found = console.expect_any(&["three", "two"], Duration::from_secs(10)).unwrap();
+        let found = console
+            .expect_any(&["three", "two"], Duration::from_secs(10))
+            .unwrap();
         assert_eq!((found.which, found.before.as_str()), (1, "one "));
         console.expect("three", Duration::from_secs(10)).unwrap();
     }
@@ -275,15 +329,24 @@ mod tests {
     fn a_fatal_text_ends_the_wait_and_shows_the_last_lines() {
         let (console, mut machine) = pair(&["Kernel panic"]);
         machine.write_all(b"first\nKernel panic - not syncing\n").unwrap();
-        let error = console.expect("login:", Duration::from_secs(600)).unwrap_err().to_string();
-        assert!(error.contains("| first") && error.contains("Kernel panic"), "{error}");
+        let error = console
+            .expect("login:", Duration::from_secs(600))
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("| first") && error.contains("Kernel panic"),
+            "{error}"
+        );
     }
 
     #[test]
     fn the_end_of_the_machine_ends_the_wait() {
         let (console, machine) = pair(&[]);
         drop(machine);
-        let error = console.expect("login:", Duration::from_secs(600)).unwrap_err().to_string();
+        let error = console
+            .expect("login:", Duration::from_secs(600))
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("the machine ended"), "{error}");
     }
 

@@ -59,12 +59,21 @@ pub(crate) struct Disk {
 impl Disk {
     /// A disk over a raw image.
     pub(crate) fn raw(path: impl Into<PathBuf>, bus: Bus, serial: &str) -> Disk {
-        Disk { path: path.into(), format: Format::Raw, bus, serial: serial.to_owned(), read_only: false }
+        Disk {
+            path: path.into(),
+            format: Format::Raw,
+            bus,
+            serial: serial.to_owned(),
+            read_only: false,
+        }
     }
 
     /// The same disk, which the guest may only read.
     pub(crate) fn read_only(self) -> Disk {
-        Disk { read_only: true, ..self }
+        Disk {
+            read_only: true,
+            ..self
+        }
     }
 
     /// A disk whose writes go to a new overlay in `directory`; this one stays as it is.
@@ -76,12 +85,19 @@ impl Disk {
             .arg(&base)
             .arg(&path)
             .run()?;
-        Ok(Disk { path, format: Format::Qcow2, ..self.clone() })
+        Ok(Disk {
+            path,
+            format: Format::Qcow2,
+            ..self.clone()
+        })
     }
 }
 
 /// Makes an image of `bytes` zeros, all of them a hole.
 pub(crate) fn make_sparse(path: &Path, bytes: u64) -> Result<()> {
     let failed = || format!("{} can't be made", path.display());
-    File::create(path).with_context(failed)?.set_len(bytes).with_context(failed)
+    File::create(path)
+        .with_context(failed)?
+        .set_len(bytes)
+        .with_context(failed)
 }

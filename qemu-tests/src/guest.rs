@@ -19,19 +19,25 @@ pub(crate) struct Shell<'a> {
 impl<'a> Shell<'a> {
     /// Takes over the shell whose prompt appears on the console: turns echo, line editing and prompt off.
     pub(crate) fn take_over(console: &'a Console, within: Duration) -> Result<Shell<'a>> {
-        let _ = console.expect(texts::SHELL_PROMPT, within).context("no root shell appears")?;
+        let _ = console
+            .expect(texts::SHELL_PROMPT, within)
+            .context("no root shell appears")?;
         let mut shell = Shell { console, next: 0 };
         // dash has no line editing, whose control sequences would be in the output.
         // The mark shows that bash has read the line: what is typed from then on is dash's.
         console.send_line("stty -echo -onlcr cols 500; printf '<keel-''shell>'; PS1= PS2= exec dash 2>&1")?;
         let _ = console.expect("<keel-shell>", COMMAND)?;
-        let _ = shell.finish("dmesg -n 1; export SYSTEMD_PAGER= SYSTEMD_COLORS=0 LC_ALL=C.UTF-8", COMMAND)?;
+        let _ = shell.finish(
+            "dmesg -n 1; export SYSTEMD_PAGER= SYSTEMD_COLORS=0 LC_ALL=C.UTF-8",
+            COMMAND,
+        )?;
         Ok(shell)
     }
 
     /// Runs a command; gives its exit code and its output, errors included.
     pub(crate) fn sh(&mut self, command: &str) -> Result<(i32, String)> {
-        self.finish(command, COMMAND).with_context(|| format!("in the guest: {command}"))
+        self.finish(command, COMMAND)
+            .with_context(|| format!("in the guest: {command}"))
     }
 
     /// The output of a command that must succeed.
@@ -60,7 +66,10 @@ impl<'a> Shell<'a> {
         let _ = self.console.expect(&format!("{begin}\n"), within)?;
         let output = self.console.expect(&end, within)?.before;
         let code = self.console.expect(">", within)?.before;
-        let code = code.trim().parse().with_context(|| format!("the shell's exit code reads {code:?}"))?;
+        let code = code
+            .trim()
+            .parse()
+            .with_context(|| format!("the shell's exit code reads {code:?}"))?;
         Ok((code, output.trim_end().to_owned()))
     }
 }

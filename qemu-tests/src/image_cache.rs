@@ -31,12 +31,19 @@ impl Key {
             hash.update(part.len().to_le_bytes());
             hash.update(part);
         }
-        Key(hash.finalize().iter().take(10).map(|byte| format!("{byte:02x}")).collect())
+        Key(hash
+            .finalize()
+            .iter()
+            .take(10)
+            .map(|byte| format!("{byte:02x}"))
+            .collect())
     }
 
     /// The key of a file's contents.
     pub(crate) fn of_file(path: &Path) -> Result<Key> {
-        Ok(Key::of([fs::read(path).with_context(|| format!("{} can't be read", path.display()))?]))
+        Ok(Key::of([
+            fs::read(path).with_context(|| format!("{} can't be read", path.display()))?
+        ]))
     }
 }
 
@@ -49,7 +56,8 @@ impl AsRef<[u8]> for Key {
 impl Cache {
     /// The cache of this checkout.
     pub(crate) fn open() -> Result<Cache> {
-        let directory = std::env::var_os("KEEL_TEST_CACHE").map_or_else(|| PathBuf::from(DEFAULT), PathBuf::from);
+        let directory =
+            std::env::var_os("KEEL_TEST_CACHE").map_or_else(|| PathBuf::from(DEFAULT), PathBuf::from);
         let directory = std::path::absolute(directory).context("the working directory is gone")?;
         fs::create_dir_all(&directory).with_context(|| format!("{} can't be made", directory.display()))?;
         Ok(Cache { directory })
@@ -57,12 +65,19 @@ impl Cache {
 
     /// The directory with the thing `name` of this key; `make` fills an empty one when it isn't there yet. It appears
     /// under its name when it's complete.
-    pub(crate) fn get(&self, name: &str, key: &Key, make: impl FnOnce(&Path) -> Result<()>) -> Result<PathBuf> {
+    pub(crate) fn get(
+        &self,
+        name: &str,
+        key: &Key,
+        make: impl FnOnce(&Path) -> Result<()>,
+    ) -> Result<PathBuf> {
         let path = self.directory.join(format!("{name}-{}", key.0));
         if path.exists() {
             return Ok(path);
         }
-        let partial = self.directory.join(format!(".{name}-{}-{}", key.0, std::process::id()));
+        let partial = self
+            .directory
+            .join(format!(".{name}-{}-{}", key.0, std::process::id()));
         let _ = fs::remove_dir_all(&partial);
         fs::create_dir(&partial).with_context(|| format!("{} can't be made", partial.display()))?;
         if let Err(error) = make(&partial) {
@@ -76,7 +91,9 @@ impl Cache {
 
     /// Removes older versions of `name`: each is hundreds of megabytes.
     fn forget_old(&self, name: &str, newest: &Path) {
-        let Ok(entries) = fs::read_dir(&self.directory) else { return };
+        let Ok(entries) = fs::read_dir(&self.directory) else {
+            return;
+        };
         let prefix = format!("{name}-");
         let mut versions: Vec<_> = entries
             .flatten()
@@ -111,7 +128,9 @@ mod tests {
     fn a_thing_is_made_once() {
         let cache = cache("once");
         let key = Key::of(["recipe"]);
-        let path = cache.get("thing", &key, |path| Ok(fs::write(path.join("file"), "made")?)).unwrap();
+        let path = cache
+            .get("thing", &key, |path| Ok(fs::write(path.join("file"), "made")?))
+            .unwrap();
         let again = cache.get("thing", &key, |_| anyhow::bail!("made twice")).unwrap();
         assert_eq!(path, again);
         assert_eq!(fs::read_to_string(path.join("file")).unwrap(), "made");
@@ -121,7 +140,9 @@ mod tests {
     #[test]
     fn a_failure_leaves_nothing() {
         let cache = cache("failure");
-        let _ = cache.get("thing", &Key::of(["recipe"]), |_| anyhow::bail!("no")).unwrap_err();
+        let _ = cache
+            .get("thing", &Key::of(["recipe"]), |_| anyhow::bail!("no"))
+            .unwrap_err();
         assert_eq!(fs::read_dir(&cache.directory).unwrap().count(), 0);
         fs::remove_dir_all(&cache.directory).unwrap();
     }

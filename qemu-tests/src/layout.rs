@@ -11,8 +11,10 @@ pub(crate) const ROOT_UUID: &str = "5f0b3c5e-7a10-4c5b-9d57-6b65656c0001";
 /// UUID of the swap area.
 pub(crate) const SWAP_UUID: &str = "5f0b3c5e-7a10-4c5b-9d57-6b65656c0002";
 /// UUIDs of the LUKS volumes, and their mappings' names.
-pub(crate) const VOLUMES: [(&str, &str); 2] =
-    [("5f0b3c5e-7a10-4c5b-9d57-6b65656c0011", "crypt1"), ("5f0b3c5e-7a10-4c5b-9d57-6b65656c0012", "crypt2")];
+pub(crate) const VOLUMES: [(&str, &str); 2] = [
+    ("5f0b3c5e-7a10-4c5b-9d57-6b65656c0011", "crypt1"),
+    ("5f0b3c5e-7a10-4c5b-9d57-6b65656c0012", "crypt2"),
+];
 
 /// How the disks of a machine are laid out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -50,17 +52,27 @@ impl Layout {
 
     /// How its disks are attached.
     pub(crate) fn bus(self) -> Bus {
-        Bus::Nvme { block_bytes: self.block_bytes() }
+        Bus::Nvme {
+            block_bytes: self.block_bytes(),
+        }
     }
 
     /// The script's word for what is in what.
     pub(crate) fn order(self) -> &'static str {
-        if self == Layout::LuksOnLvm { "luks-on-lvm" } else { "lvm-on-luks" }
+        if self == Layout::LuksOnLvm {
+            "luks-on-lvm"
+        } else {
+            "lvm-on-luks"
+        }
     }
 
     /// `root=`
     pub(crate) fn root(self) -> &'static str {
-        if self == Layout::LuksOnLvm { "/dev/mapper/crypt1" } else { "/dev/vg/root" }
+        if self == Layout::LuksOnLvm {
+            "/dev/mapper/crypt1"
+        } else {
+            "/dev/vg/root"
+        }
     }
 
     /// What the kernel is told about this layout.
@@ -70,6 +82,10 @@ impl Layout {
             .take(self.disks())
             .map(|(uuid, name)| format!("rd.luks.name={uuid}={name}"))
             .collect();
-        format!("root={} rootfstype=ext4 {} rd.luks.options=discard", self.root(), volumes.join(" "))
+        format!(
+            "root={} rootfstype=ext4 {} rd.luks.options=discard",
+            self.root(),
+            volumes.join(" ")
+        )
     }
 }

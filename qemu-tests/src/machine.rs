@@ -88,32 +88,74 @@ impl Machine {
             .context("QEMU can't be started")?;
         let mut child = Killed(Some(child));
         let said = || fs::read_to_string(&log).unwrap_or_default();
-        let console = console.accept().with_context(|| format!("QEMU doesn't start: {}", said()))?;
-        let control = control.accept().with_context(|| format!("QEMU doesn't start: {}", said()))?;
-        let console = Console::new(console, &self.directory.join(format!("{}.log", self.log_name)), started)?;
+        let console = console
+            .accept()
+            .with_context(|| format!("QEMU doesn't start: {}", said()))?;
+        let control = control
+            .accept()
+            .with_context(|| format!("QEMU doesn't start: {}", said()))?;
+        let console = Console::new(
+            console,
+            &self.directory.join(format!("{}.log", self.log_name)),
+            started,
+        )?;
         let qmp = Qmp::new(control)?;
         let child = child.0.take().context("QEMU is gone")?;
-        Ok(Running { child, console, qmp, sockets, started })
+        Ok(Running {
+            child,
+            console,
+            qmp,
+            sockets,
+            started,
+        })
     }
 
     fn arguments(&self, console: &Path, control: &Path) -> Result<Vec<OsString>> {
         // One thread for both processors: with one each, QEMU 7.2 now and then runs code that the kernel has just
         // patched ("Oops: int3" early in the boot).
         let mut arguments: Vec<OsString> = [
-            "-accel", "tcg,thread=single", "-cpu", "max", "-smp", "2", "-machine", "q35", "-display", "none",
-            "-nic", "none", "-no-reboot", "-nodefaults", "-vga", "std", "-m",
+            "-accel",
+            "tcg,thread=single",
+            "-cpu",
+            "max",
+            "-smp",
+            "2",
+            "-machine",
+            "q35",
+            "-display",
+            "none",
+            "-nic",
+            "none",
+            "-no-reboot",
+            "-nodefaults",
+            "-vga",
+            "std",
+            "-m",
         ]
         .map(OsString::from)
         .into();
         let mut add = |words: &[&str]| arguments.extend(words.iter().map(OsString::from));
         add(&[&self.memory_mib.to_string()]);
-        add(&["-chardev", &format!("socket,id=console,path={}", console.display()), "-serial", "chardev:console"]);
-        add(&["-chardev", &format!("socket,id=qmp,path={}", control.display()), "-mon", "chardev=qmp,mode=control"]);
+        add(&[
+            "-chardev",
+            &format!("socket,id=console,path={}", console.display()),
+            "-serial",
+            "chardev:console",
+        ]);
+        add(&[
+            "-chardev",
+            &format!("socket,id=qmp,path={}", control.display()),
+            "-mon",
+            "chardev=qmp,mode=control",
+        ]);
         // A root shell on the serial console, by systemd's credentials (systemd.exec(5), agetty(8)): the generations
         // themselves are as on any machine.
         if self.autologin {
             for credential in ["agetty.autologin=root", "login.noauth=yes"] {
-                add(&["-smbios", &format!("type=11,value=io.systemd.credential:tty.serial.ttyS0.{credential}")]);
+                add(&[
+                    "-smbios",
+                    &format!("type=11,value=io.systemd.credential:tty.serial.ttyS0.{credential}"),
+                ]);
             }
         }
         match &self.firmware {
@@ -122,31 +164,52 @@ impl Machine {
                     let _ = fs::copy(FIRMWARE_VARIABLES, variables)
                         .with_context(|| format!("{FIRMWARE_VARIABLES} can't be copied (package ovmf)"))?;
                 }
-                add(&["-drive", &format!("if=pflash,unit=0,format=raw,readonly=on,file={FIRMWARE}")]);
-                add(&["-drive", &format!("if=pflash,unit=1,format=raw,file={}", variables.display())]);
+                add(&[
+                    "-drive",
+                    &format!("if=pflash,unit=0,format=raw,readonly=on,file={FIRMWARE}"),
+                ]);
+                add(&[
+                    "-drive",
+                    &format!("if=pflash,unit=1,format=raw,file={}", variables.display()),
+                ]);
             }
-            Firmware::Kernel { kernel, initrd, command_line } => {
-                add(&["-kernel", &kernel.to_string_lossy(), "-initrd", &initrd.to_string_lossy()]);
+            Firmware::Kernel {
+                kernel,
+                initrd,
+                command_line,
+            } => {
+                add(&[
+                    "-kernel",
+                    &kernel.to_string_lossy(),
+                    "-initrd",
+                    &initrd.to_string_lossy(),
+                ]);
                 add(&["-append", command_line]);
             }
         }
         for (index, disk) in self.disks.iter().enumerate() {
             // Caching is safe from the guest's power cuts: what QEMU was given stays in the host's page cache.
-            add(&["-drive", &format!(
-                "id=disk{index},if=none,cache=unsafe,discard=unmap,format={},file={}{}",
-                disk.format.name(),
-                disk.path.display(),
-                if disk.read_only { ",readonly=on" } else { "" },
-            )]);
+            add(&[
+                "-drive",
+                &format!(
+                    "id=disk{index},if=none,cache=unsafe,discard=unmap,format={},file={}{}",
+                    disk.format.name(),
+                    disk.path.display(),
+                    if disk.read_only { ",readonly=on" } else { "" },
+                ),
+            ]);
             let serial = &disk.serial;
-            add(&["-device", &match disk.bus {
-                Bus::Nvme { block_bytes } => format!(
-                    "nvme,drive=disk{index},serial={serial},logical_block_size={block_bytes},physical_block_size={block_bytes}"
-                ),
-                Bus::Virtio { block_bytes } => format!(
-                    "virtio-blk-pci,drive=disk{index},serial={serial},logical_block_size={block_bytes},physical_block_size={block_bytes}"
-                ),
-            }]);
+            add(&[
+                "-device",
+                &match disk.bus {
+                    Bus::Nvme { block_bytes } => format!(
+                        "nvme,drive=disk{index},serial={serial},logical_block_size={block_bytes},physical_block_size={block_bytes}"
+                    ),
+                    Bus::Virtio { block_bytes } => format!(
+                        "virtio-blk-pci,drive=disk{index},serial={serial},logical_block_size={block_bytes},physical_block_size={block_bytes}"
+                    ),
+                },
+            ]);
         }
         Ok(arguments)
     }
@@ -211,13 +274,18 @@ struct Socket {
 impl Socket {
     fn bind(directory: &Path, name: &str) -> Result<Socket> {
         let path = directory.join(name);
-        let listener = UnixListener::bind(&path).with_context(|| format!("{} can't be made", path.display()))?;
+        let listener =
+            UnixListener::bind(&path).with_context(|| format!("{} can't be made", path.display()))?;
         Ok(Socket { path, listener })
     }
 
     fn accept(&self) -> Result<UnixStream> {
         let timeout = PollTimeout::try_from(START).context("deadline")?;
-        let ready = poll(&mut [PollFd::new(self.listener.as_fd(), PollFlags::POLLIN)], timeout).context("poll")?;
+        let ready = poll(
+            &mut [PollFd::new(self.listener.as_fd(), PollFlags::POLLIN)],
+            timeout,
+        )
+        .context("poll")?;
         if ready == 0 {
             bail!("it doesn't connect to {}", self.path.display());
         }

@@ -21,8 +21,16 @@ fn main() -> anyhow::Result<()> {
     let r = rootfs::root_file_systems(&cache)?;
     let dir = std::path::absolute("target/qemu-tests/try")?;
     std::fs::create_dir_all(&dir)?;
-    let c = builder::Contents { root: dir.join("root.ext4"), esp: dir.join("esp.tar") };
-    let l = match std::env::args().nth(1).unwrap_or_default().as_str() { "striped" => layout::Layout::Striped, "4k" => layout::Layout::LargeBlocks, "lol" => layout::Layout::LuksOnLvm, _ => layout::Layout::Main };
+    let c = builder::Contents {
+        root: dir.join("root.ext4"),
+        esp: dir.join("esp.tar"),
+    };
+    let l = match std::env::args().nth(1).unwrap_or_default().as_str() {
+        "striped" => layout::Layout::Striped,
+        "4k" => layout::Layout::LargeBlocks,
+        "lol" => layout::Layout::LuksOnLvm,
+        _ => layout::Layout::Main,
+    };
     let d = builder::build(l, &c, &r, &dir, &dir)?;
     println!("{} {:?}", d.tables()?, t.elapsed());
     Ok(())

@@ -22,7 +22,11 @@ impl Tool {
     pub(crate) fn new(program: impl AsRef<OsStr>) -> Tool {
         Tool {
             command: tied(program.as_ref()),
-            name: Path::new(&program).file_name().unwrap_or_default().to_string_lossy().into_owned(),
+            name: Path::new(&program)
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned(),
             input: None,
         }
     }
@@ -76,7 +80,11 @@ impl Tool {
     /// Runs to the end, whatever that is.
     pub(crate) fn finish(mut self) -> Result<Output> {
         let name = self.name;
-        let stdin = if self.input.is_some() { Stdio::piped() } else { Stdio::null() };
+        let stdin = if self.input.is_some() {
+            Stdio::piped()
+        } else {
+            Stdio::null()
+        };
         let mut child = self
             .command
             .stdin(stdin)
@@ -88,7 +96,9 @@ impl Tool {
             // A program that doesn't read to the end says why by its exit code.
             let _ = pipe.write_all(&input);
         }
-        child.wait_with_output().with_context(|| format!("{name} can't be waited for"))
+        child
+            .wait_with_output()
+            .with_context(|| format!("{name} can't be waited for"))
     }
 }
 
@@ -100,9 +110,16 @@ pub(crate) fn tied(program: &OsStr) -> Command {
 }
 
 fn said(output: &Output) -> String {
-    let both = [String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr)].concat();
+    let both = [
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    ]
+    .concat();
     let lines: Vec<&str> = both.lines().filter(|line| !line.trim().is_empty()).collect();
-    lines.get(lines.len().saturating_sub(60)..).unwrap_or_default().join("\n")
+    lines
+        .get(lines.len().saturating_sub(60)..)
+        .unwrap_or_default()
+        .join("\n")
 }
 
 #[cfg(test)]
@@ -112,8 +129,15 @@ mod tests {
 
     #[test]
     fn a_failure_names_the_program_and_what_it_said() {
-        let error = Tool::new("sh").args(["-c", "echo reason >&2; exit 3"]).run().unwrap_err().to_string();
-        assert!(error.starts_with("sh failed") && error.contains("reason"), "{error}");
+        let error = Tool::new("sh")
+            .args(["-c", "echo reason >&2; exit 3"])
+            .run()
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.starts_with("sh failed") && error.contains("reason"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -19,8 +19,12 @@ pub(crate) struct Qmp {
 impl Qmp {
     /// Takes the greeting and turns commands on.
     pub(crate) fn new(stream: UnixStream) -> Result<Qmp> {
-        stream.set_read_timeout(Some(ANSWER)).context("the QMP socket takes no deadline")?;
-        let mut qmp = Qmp { reader: BufReader::new(stream) };
+        stream
+            .set_read_timeout(Some(ANSWER))
+            .context("the QMP socket takes no deadline")?;
+        let mut qmp = Qmp {
+            reader: BufReader::new(stream),
+        };
         let greeting = qmp.receive()?;
         if greeting.get("QMP").is_none() {
             bail!("QEMU greets with {greeting} instead of QMP");
@@ -42,7 +46,9 @@ impl Qmp {
             .write_all(format!("{message}\n").as_bytes())
             .with_context(|| format!("QEMU can't be told to {command}"))?;
         loop {
-            let answer = self.receive().with_context(|| format!("QEMU doesn't answer to {command}"))?;
+            let answer = self
+                .receive()
+                .with_context(|| format!("QEMU doesn't answer to {command}"))?;
             if let Some(result) = answer.get("return") {
                 return Ok(result.clone());
             }
@@ -66,7 +72,12 @@ impl Qmp {
 
     fn receive(&mut self) -> Result<Value> {
         let mut line = String::new();
-        if self.reader.read_line(&mut line).context("QEMU's answer can't be read")? == 0 {
+        if self
+            .reader
+            .read_line(&mut line)
+            .context("QEMU's answer can't be read")?
+            == 0
+        {
             bail!("QEMU has ended");
         }
         serde_json::from_str(&line).with_context(|| format!("QEMU says what isn't JSON: {line:?}"))
@@ -84,14 +95,21 @@ mod tests {
         qemu.write_all(b"{\"QMP\": {}}\n{\"return\": {}}\n{\"event\": \"RESET\"}\n{\"return\": {\"status\": \"running\"}}\n")
             .unwrap();
         let mut qmp = Qmp::new(ours).unwrap();
-        assert_eq!(qmp.execute("query-status", &Value::Null).unwrap(), json!({ "status": "running" }));
+        assert_eq!(
+            qmp.execute("query-status", &Value::Null).unwrap(),
+            json!({ "status": "running" })
+        );
     }
 
     #[test]
     fn a_refusal_is_an_error_that_names_the_command() {
         let (ours, mut qemu) = UnixStream::pair().unwrap();
-        qemu.write_all(b"{\"QMP\": {}}\n{\"return\": {}}\n{\"error\": {\"class\": \"GenericError\"}}\n").unwrap();
-        let error = Qmp::new(ours).unwrap().execute("screendump", &Value::Null).unwrap_err();
+        qemu.write_all(b"{\"QMP\": {}}\n{\"return\": {}}\n{\"error\": {\"class\": \"GenericError\"}}\n")
+            .unwrap();
+        let error = Qmp::new(ours)
+            .unwrap()
+            .execute("screendump", &Value::Null)
+            .unwrap_err();
         assert!(error.to_string().contains("screendump"), "{error}");
     }
 }

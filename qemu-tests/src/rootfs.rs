@@ -76,7 +76,9 @@ pub(crate) struct RootFileSystems {
 /// Makes them, or takes them from the cache.
 pub(crate) fn root_file_systems(cache: &Cache) -> Result<RootFileSystems> {
     let base_key = Key::of([archive::SUITE].iter().chain(PACKAGES).chain(EXCLUDED));
-    let base = cache.get("debian", &base_key, |directory| bootstrap(directory))?.join("root.tar");
+    let base = cache
+        .get("debian", &base_key, |directory| bootstrap(directory))?
+        .join("root.tar");
     let builder = [include_str!("builder_initrd.rs"), builder_initrd::SCRIPT].concat();
     let key = Key::of([base_key.as_ref(), RECIPE.as_bytes(), builder.as_bytes()]);
     let made = cache.get("generations", &key, |directory| derive(&base, directory))?;
@@ -93,7 +95,8 @@ fn bootstrap(directory: &Path) -> Result<()> {
     let repository = stub_repository(directory)?;
     let mut options: Vec<String> = archive::apt_options()?;
     options.push("APT::Install-Recommends \"false\";".to_owned());
-    let mut tool = Tool::new("mmdebstrap").args(["--variant=essential", "--format=tar", "--architectures=amd64"]);
+    let mut tool =
+        Tool::new("mmdebstrap").args(["--variant=essential", "--format=tar", "--architectures=amd64"]);
     for option in options {
         tool = tool.arg(format!("--aptopt={option}"));
     }
@@ -112,21 +115,31 @@ fn bootstrap(directory: &Path) -> Result<()> {
 /// A local archive with the stub package: `linux-image-amd64` depends on an initramfs generator, any of them.
 fn stub_repository(directory: &Path) -> Result<PathBuf> {
     let tree = directory.join("stub");
-    write(&tree.join("DEBIAN/control"), &format!(
-        "Package: {STUB}\nVersion: 1\nArchitecture: all\nMaintainer: keel <keel@localhost>\n\
+    write(
+        &tree.join("DEBIAN/control"),
+        &format!(
+            "Package: {STUB}\nVersion: 1\nArchitecture: all\nMaintainer: keel <keel@localhost>\n\
          Provides: linux-initramfs-tool\nDescription: stands in for an initramfs generator\n"
-    ))?;
+        ),
+    )?;
     let repository = directory.join("repository");
     fs::create_dir(&repository).context("the stub's archive can't be made")?;
     let package = repository.join("stub.deb");
-    Tool::new("dpkg-deb").args(["--root-owner-group", "--build"]).arg(&tree).arg(&package).run()?;
+    Tool::new("dpkg-deb")
+        .args(["--root-owner-group", "--build"])
+        .arg(&tree)
+        .arg(&package)
+        .run()?;
     let control = Tool::new("dpkg-deb").arg("--field").arg(&package).output()?;
     let hash = Tool::new("sha256sum").arg(&package).output()?;
     let hash = hash.split_whitespace().next().unwrap_or_default();
     let size = fs::metadata(&package).context("the stub is gone")?.len();
     write(
         &repository.join("Packages"),
-        &format!("{}\nFilename: ./stub.deb\nSize: {size}\nSHA256: {hash}\n\n", control.trim_end()),
+        &format!(
+            "{}\nFilename: ./stub.deb\nSize: {size}\nSHA256: {hash}\n\n",
+            control.trim_end()
+        ),
     )?;
     // mmdebstrap's apt reads it as the user _apt.
     for path in [directory, &repository] {
@@ -139,10 +152,16 @@ fn stub_repository(directory: &Path) -> Result<PathBuf> {
 fn derive(base: &Path, directory: &Path) -> Result<()> {
     let tree = directory.join("tree");
     fs::create_dir(&tree).context("the tree can't be made")?;
-    Tool::new("tar").args(["--xattrs", "--xattrs-include=*", "--numeric-owner", "-xpf"]).arg(base).arg("-C").arg(&tree).run()?;
+    Tool::new("tar")
+        .args(["--xattrs", "--xattrs-include=*", "--numeric-owner", "-xpf"])
+        .arg(base)
+        .arg("-C")
+        .arg(&tree)
+        .run()?;
     first_generation(&tree)?;
     pack(&tree, &directory.join("gen1.tar"))?;
-    let _ = fs::copy(tree.join("vmlinuz"), directory.join("vmlinuz")).context("the kernel can't be copied")?;
+    let _ =
+        fs::copy(tree.join("vmlinuz"), directory.join("vmlinuz")).context("the kernel can't be copied")?;
     builder_initrd::make(&tree, &directory.join("builder.cpio"))?;
     second_generation(&tree)?;
     pack(&tree, &directory.join("gen2.tar"))?;
@@ -153,11 +172,22 @@ fn derive(base: &Path, directory: &Path) -> Result<()> {
 fn first_generation(tree: &Path) -> Result<()> {
     write(&tree.join("etc/hostname"), "keel\n")?;
     write(&tree.join("etc/hosts"), "127.0.0.1 localhost\n127.0.1.1 keel\n")?;
-    write(&tree.join("etc/fstab"), "/dev/vg/root / ext4 defaults 0 1\n/dev/vg/swap none swap sw 0 0\n")?;
+    write(
+        &tree.join("etc/fstab"),
+        "/dev/vg/root / ext4 defaults 0 1\n/dev/vg/swap none swap sw 0 0\n",
+    )?;
     write(&tree.join("etc/motd"), "This is the first generation.\n")?;
     Tool::new("chroot")
         .arg(tree)
-        .args(["useradd", "--create-home", "--uid", "1000", "--shell", "/bin/bash", USER])
+        .args([
+            "useradd",
+            "--create-home",
+            "--uid",
+            "1000",
+            "--shell",
+            "/bin/bash",
+            USER,
+        ])
         .run()
 }
 
@@ -172,25 +202,42 @@ fn second_generation(tree: &Path) -> Result<()> {
     for file in ["etc/passwd", "etc/group"] {
         let path = tree.join(file);
         let text = fs::read_to_string(&path).with_context(|| format!("{file} can't be read"))?;
-        write(&path, &text.replace(&format!(":x:{old}:{old}:"), &format!(":x:{new}:{new}:")).replace(
-            &format!("messagebus:x:{old}:"),
-            &format!("messagebus:x:{new}:"),
-        ))?;
+        write(
+            &path,
+            &text
+                .replace(&format!(":x:{old}:{old}:"), &format!(":x:{new}:{new}:"))
+                .replace(&format!("messagebus:x:{old}:"), &format!("messagebus:x:{new}:")),
+        )?;
     }
-    Tool::new("find").arg(tree).args(["-xdev", "-gid", &old.to_string()]).args(["-exec", "chgrp", "-h", &new.to_string(), "{}", "+"]).run()?;
+    Tool::new("find")
+        .arg(tree)
+        .args(["-xdev", "-gid", &old.to_string()])
+        .args(["-exec", "chgrp", "-h", &new.to_string(), "{}", "+"])
+        .run()?;
     // chgrp took the setuid bit away.
     set_mode(&tree.join("usr/lib/dbus-1.0/dbus-daemon-launch-helper"), 0o4754)?;
     let chroot = |arguments: &[&str]| Tool::new("chroot").arg(tree).args(arguments).run();
     chroot(&["groupadd", "--system", "--gid", &old.to_string(), NEW_ACCOUNT])?;
     chroot(&[
-        "useradd", "--system", "--uid", &old.to_string(), "--gid", NEW_ACCOUNT, "--home-dir", "/nonexistent",
-        "--no-create-home", "--shell", "/usr/sbin/nologin", NEW_ACCOUNT,
+        "useradd",
+        "--system",
+        "--uid",
+        &old.to_string(),
+        "--gid",
+        NEW_ACCOUNT,
+        "--home-dir",
+        "/nonexistent",
+        "--no-create-home",
+        "--shell",
+        "/usr/sbin/nologin",
+        NEW_ACCOUNT,
     ])?;
     let directory = tree.join(PRIVILEGED.trim_start_matches('/'));
     fs::create_dir(&directory).context("the directory of privileged programs can't be made")?;
     let copy = |program: &str, name: &str, mode: u32| -> Result<PathBuf> {
         let path = directory.join(name);
-        let _ = fs::copy(tree.join("usr/bin").join(program), &path).with_context(|| format!("{name} can't be made"))?;
+        let _ = fs::copy(tree.join("usr/bin").join(program), &path)
+            .with_context(|| format!("{name} can't be made"))?;
         chown(&path, Some(0), Some(old)).with_context(|| format!("{name} can't be owned"))?;
         set_mode(&path, mode)?;
         Ok(path)
@@ -199,7 +246,10 @@ fn second_generation(tree: &Path) -> Result<()> {
     let _ = copy("id", "id-setuid-group-only", 0o4750)?;
     let _ = copy("id", "id-setgid", 0o2755)?;
     let capable = copy("cat", "cat-anything", 0o755)?;
-    Tool::new("setcap").arg("cap_dac_read_search+ep").arg(&capable).run()?;
+    Tool::new("setcap")
+        .arg("cap_dac_read_search+ep")
+        .arg(&capable)
+        .run()?;
     symlink("id-setgid", directory.join("link")).context("a link can't be made")
 }
 
@@ -215,7 +265,13 @@ fn account_number(tree: &Path, name: &str) -> Result<u32> {
 
 fn pack(tree: &Path, archive: &Path) -> Result<()> {
     Tool::new("tar")
-        .args(["--xattrs", "--xattrs-include=*", "--numeric-owner", "--sort=name", "-cf"])
+        .args([
+            "--xattrs",
+            "--xattrs-include=*",
+            "--numeric-owner",
+            "--sort=name",
+            "-cf",
+        ])
         .arg(archive)
         .arg("-C")
         .arg(tree)

@@ -7,9 +7,13 @@ use anyhow::{Context, Result, bail};
 
 use crate::initrd::{Image, ModuleSet, Plan, PlanEntry, Recipe, build};
 
-/// Where modprobe looks, the strongest first (modprobe.d(5)).
-pub(crate) const MODPROBE_D: [&str; 4] =
-    ["etc/modprobe.d", "run/modprobe.d", "usr/local/lib/modprobe.d", "usr/lib/modprobe.d"];
+/// Where modprobe looks, the weakest first (modprobe.d(5)).
+const MODPROBE_D: [&str; 4] = [
+    "usr/lib/modprobe.d",
+    "usr/local/lib/modprobe.d",
+    "run/modprobe.d",
+    "etc/modprobe.d",
+];
 
 /// Build an initrd image.
 #[derive(Debug, clap::Args)]
@@ -26,6 +30,16 @@ pub struct Args {
     /// The kernel's module directory; ROOT/usr/lib/modules/VERSION when left out.
     #[arg(long, value_name = "DIRECTORY", requires = "kernel_version")]
     modules_dir: Option<PathBuf>,
+    #[command(flatten)]
+    image: ImageArgs,
+    /// Print what is in the image and why, and what is not.
+    #[arg(long)]
+    list: bool,
+}
+
+/// What goes into an image beside the kernel's modules.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ImageArgs {
     /// Set of modules: minimal, common or generic.
     #[arg(long, value_name = "SET", default_value = "generic")]
     set: ModuleSet,
@@ -47,9 +61,37 @@ pub struct Args {
     /// zstd's level, 1 to 22.
     #[arg(long, value_name = "LEVEL", default_value_t = 19, value_parser = clap::value_parser!(i32).range(1..=22))]
     compression_level: i32,
-    /// Print what is in the image and why, and what is not.
-    #[arg(long)]
-    list: bool,
+}
+
+impl ImageArgs {
+    /// The recipe for a kernel whose modules are in `modules_directory`; `usr` may hold a static e2fsck.
+    pub(crate) fn recipe(
+        &self,
+        kernel: &str,
+        modules_directory: &Path,
+        modprobe_d: Vec<PathBuf>,
+        usr: &Path,
+    ) -> Result<Recipe> {
+        let e2fsck = self.e2fsck.clone().or_else(|| static_e2fsck(usr));
+        if e2fsck.is_none() {
+            eprintln!(
+                "keel: warning: no static e2fsck was found (Debian: package e2fsck-static); \
+                 with this initrd the root file system is not checked"
+            );
+        }
+        Ok(Recipe {
+            kernel: kernel.to_owned(),
+            modules_directory: modules_directory.to_owned(),
+            modprobe_d,
+            set: self.set,
+            modules: self.modules.clone(),
+            init: init_program(self.init.as_deref())?,
+            e2fsck,
+            microcode: self.microcode.clone(),
+            firmware: self.firmware.clone(),
+            compression_level: self.compression_level,
+        })
+    }
 }
 
 /// Runs the verb.
@@ -58,24 +100,13 @@ pub fn run(args: &Args) -> Result<()> {
         Some(version) => version.clone(),
         None => only_kernel(&args.root)?,
     };
-    let recipe = Recipe {
-        modules_directory: args.modules_dir.clone().unwrap_or_else(|| args.root.join("usr/lib/modules").join(&kernel)),
-        modprobe_d: MODPROBE_D.map(|path| args.root.join(path)).to_vec(),
-        kernel,
-        set: args.set,
-        modules: args.modules.clone(),
-        init: init_program(args.init.as_deref())?,
-        e2fsck: args.e2fsck.clone().or_else(|| static_e2fsck(&args.root)),
-        microcode: args.microcode.clone(),
-        firmware: args.firmware.clone(),
-        compression_level: args.compression_level,
+    let usr = args.root.join("usr");
+    let modules = match &args.modules_dir {
+        Some(directory) => directory.clone(),
+        None => usr.join("lib/modules").join(&kernel),
     };
-    if recipe.e2fsck.is_none() {
-        eprintln!(
-            "keel: warning: no static e2fsck was found (Debian: package e2fsck-static); \
-             with this image the root file system is not checked"
-        );
-    }
+    let modprobe_d = MODPROBE_D.map(|path| args.root.join(path)).to_vec();
+    let recipe = args.image.recipe(&kernel, &modules, modprobe_d, &usr)?;
     let image = build(&recipe)?;
     crate::store::files::write_atomically(&args.output, &image.bytes, 0o644)
         .with_context(|| format!("{} can't be written", args.output.display()))?;
@@ -84,6 +115,7 @@ pub fn run(args: &Args) -> Result<()> {
 }
 
 fn report(args: &Args, kernel: &str, image: &Image) {
+    let output = args.output.display();
     let Plan { entries, notes, .. } = &image.plan;
     if args.list {
         for PlanEntry { path, bytes, reason } in entries {
@@ -93,40 +125,51 @@ fn report(args: &Args, kernel: &str, image: &Image) {
             println!("note: {note}");
         }
     } else if !notes.is_empty() {
-        eprintln!("{}: {} things that modules or sets name are not in it; --list says which", args.output.display(), notes.len());
+        eprintln!(
+            "{output}: {} notes on what isn't in the image; --list shows them",
+            notes.len()
+        );
     }
-    let modules = entries.iter().filter(|entry| entry.path.ends_with(".ko")).count();
+    let modules = entries.iter().filter(|entry| entry.is_module()).count();
     eprintln!(
-        "{}: {} bytes ({} of them microcode), {modules} modules of kernel {kernel}",
-        args.output.display(),
+        "{output}: {} bytes ({} of them microcode), {modules} modules of kernel {kernel}",
         image.bytes.len(),
         image.microcode_bytes,
     );
 }
 
 /// The keel-init that is shipped beside this program.
-pub(crate) fn init_program(given: Option<&Path>) -> Result<PathBuf> {
+fn init_program(given: Option<&Path>) -> Result<PathBuf> {
     if let Some(path) = given {
         return Ok(path.to_owned());
     }
-    let beside = std::env::current_exe().context("this program's own place can't be found")?.with_file_name("keel-init");
+    let beside = std::env::current_exe()
+        .context("this program's own place can't be found")?
+        .with_file_name("keel-init");
     if !beside.exists() {
-        bail!("there is no keel-init beside this program ({}); --init says where it is", beside.display());
+        bail!(
+            "there is no keel-init beside this program ({}); --init says where it is",
+            beside.display()
+        );
     }
     Ok(beside)
 }
 
-/// The static e2fsck of a root file system, else of this machine.
-pub(crate) fn static_e2fsck(root: &Path) -> Option<PathBuf> {
-    let places = ["usr/sbin/e2fsck.static", "sbin/e2fsck.static"];
-    let roots = [root, Path::new("/")];
-    roots.iter().flat_map(|root| places.map(|place| root.join(place))).find(|path| path.exists())
+/// The static e2fsck below a `usr` directory, else of this machine.
+fn static_e2fsck(usr: &Path) -> Option<PathBuf> {
+    let places = ["sbin/e2fsck.static", "bin/e2fsck.static"];
+    let below = [usr, Path::new("/usr"), Path::new("/")];
+    below
+        .iter()
+        .flat_map(|directory| places.map(|place| directory.join(place)))
+        .find(|path| path.exists())
 }
 
 /// The version of the only kernel of a root file system.
-pub(crate) fn only_kernel(root: &Path) -> Result<String> {
+fn only_kernel(root: &Path) -> Result<String> {
     let directory = root.join("usr/lib/modules");
-    let entries = fs::read_dir(&directory).with_context(|| format!("{} can't be read", directory.display()))?;
+    let entries =
+        fs::read_dir(&directory).with_context(|| format!("{} can't be read", directory.display()))?;
     let mut versions: Vec<String> = entries
         .filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned()))
         .filter(|version| directory.join(version).join("modules.dep").exists())
@@ -135,6 +178,10 @@ pub(crate) fn only_kernel(root: &Path) -> Result<String> {
     match versions.as_slice() {
         [version] => Ok(version.clone()),
         [] => bail!("{} holds the modules of no kernel", directory.display()),
-        several => bail!("{} holds several kernels ({}); --kernel-version picks one", directory.display(), several.join(", ")),
+        several => bail!(
+            "{} holds several kernels ({}); --kernel-version picks one",
+            directory.display(),
+            several.join(", ")
+        ),
     }
 }

@@ -80,7 +80,7 @@ impl ModprobeConfig {
     }
 
     /// Adds the `.conf` files of `directories`, in the order of their names. A file hides those of the same name in
-    /// directories further back, as modprobe.d(5) has it.
+    /// directories before its own, as `/etc` does with `/usr/lib` (modprobe.d(5)).
     pub(super) fn read(&mut self, directories: &[PathBuf]) -> Result<(), (PathBuf, io::Error)> {
         let mut files = BTreeMap::new();
         for directory in directories {
@@ -93,7 +93,7 @@ impl ModprobeConfig {
                 let path = entry.map_err(|error| (directory.clone(), error))?.path();
                 if path.extension().is_some_and(|extension| extension == "conf") {
                     let name = path.file_name().unwrap_or_default().to_owned();
-                    let _ = files.entry(name).or_insert(path);
+                    let _ = files.insert(name, path);
                 }
             }
         }
@@ -170,7 +170,7 @@ mod tests {
         }
         std::os::unix::fs::symlink("/dev/null", etc.join("masked.conf")).unwrap();
         let mut config = ModprobeConfig::default();
-        config.read(&[etc, root.path().join("absent"), usr]).unwrap();
+        config.read(&[usr, root.path().join("absent"), etc]).unwrap();
         assert_eq!(config.options["a"], ["from=usr-a", "from=etc-b"]);
         assert!(config.blacklist.is_empty());
     }

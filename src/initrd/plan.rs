@@ -50,7 +50,7 @@ pub struct Recipe {
     /// The kernel's module directory, `…/lib/modules/VERSION`.
     pub modules_directory: PathBuf,
     /// Directories with modprobe.d files whose options, soft dependencies and aliases count. A file hides those of the
-    /// same name in later directories.
+    /// same name in earlier directories.
     pub modprobe_d: Vec<PathBuf>,
     /// The set of modules.
     pub set: ModuleSet,
@@ -88,6 +88,14 @@ pub struct PlanEntry {
     pub bytes: usize,
     /// Why it is there.
     pub reason: String,
+}
+
+impl PlanEntry {
+    /// Whether it is a kernel module.
+    pub fn is_module(&self) -> bool {
+        self.path.starts_with("lib/modules/")
+            && Path::new(&self.path).extension().is_some_and(|end| end == "ko")
+    }
 }
 
 /// Reads all that an image is made of. Nothing is written.
@@ -157,7 +165,7 @@ pub fn plan(recipe: &Recipe) -> Result<Plan, BuildError> {
     entries
         .iter_mut()
         .filter(|entry| entry.bytes > 0)
-        .for_each(|entry| entry.reason = "microcode".to_owned());
+        .for_each(|entry| "CPU microcode".clone_into(&mut entry.reason));
     entries.extend(parts.archive.list().map(entry));
     Ok(Plan {
         entries,

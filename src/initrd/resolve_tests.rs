@@ -6,6 +6,7 @@
 )]
 
 use std::collections::BTreeSet;
+use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 
@@ -204,7 +205,7 @@ fn a_long_chain_needs_no_stack() {
     let count = 50_000;
     let mut dep = String::from("m0.ko:\n");
     for number in 1..count {
-        dep.push_str(&format!("m{number}.ko: m{}.ko\n", number - 1));
+        writeln!(dep, "m{number}.ko: m{}.ko", number - 1).unwrap();
     }
     let tree = Tree::new(&dep, "", "", "");
     assert_eq!(

@@ -125,7 +125,7 @@ pub(super) enum Meaning {
 
 impl ModuleTree {
     /// Reads `directory`, such as `/usr/lib/modules/6.12.57+deb13-amd64`, and the modprobe.d directories given, of which
-    /// earlier ones hide files of the same name in later ones.
+    /// later ones hide files of the same name in earlier ones.
     pub fn read(directory: &Path, kernel: &str, modprobe_d: &[PathBuf]) -> Result<ModuleTree, ResolveError> {
         let required = |name: &str| {
             let path = directory.join(name);

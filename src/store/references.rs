@@ -20,7 +20,10 @@ impl<'a> ReferenceScanner<'a> {
     /// Looks for `candidates`.
     pub fn new(candidates: impl IntoIterator<Item = &'a StorePath>) -> Self {
         Self {
-            candidates: candidates.into_iter().map(|path| (path.hash_part().as_bytes(), path)).collect(),
+            candidates: candidates
+                .into_iter()
+                .map(|path| (path.hash_part().as_bytes(), path))
+                .collect(),
             found: BTreeSet::new(),
             tail: Vec::with_capacity(2 * HASH_LEN),
         }
@@ -33,14 +36,11 @@ impl<'a> ReferenceScanner<'a> {
         border.extend_from_slice(head);
         self.search(&border);
         self.search(bytes);
-        let keep_from = if bytes.len() >= HASH_LEN - 1 {
-            border.clear();
-            border.extend_from_slice(bytes.get(bytes.len() - (HASH_LEN - 1)..).unwrap_or_default());
-            0
-        } else {
-            border.len().saturating_sub(HASH_LEN - 1)
-        };
-        self.tail.extend_from_slice(border.get(keep_from..).unwrap_or_default());
+        let end = if bytes.len() < HASH_LEN { &border } else { bytes };
+        self.tail.extend_from_slice(
+            end.get(end.len().saturating_sub(HASH_LEN - 1)..)
+                .unwrap_or_default(),
+        );
     }
 
     /// The candidates seen so far, in order.
@@ -51,16 +51,13 @@ impl<'a> ReferenceScanner<'a> {
     fn search(&mut self, bytes: &[u8]) {
         let mut at = 0;
         while let Some(window) = bytes.get(at..at + HASH_LEN) {
-            // Behind the last byte that is no base-32 nothing can start before it.
-            match window.iter().rposition(|&byte| !base32::is_digit(byte)) {
-                Some(stop) => at += stop + 1,
-                None => {
-                    if let Some(&path) = self.candidates.get(window) {
-                        let _new = self.found.insert(path);
-                    }
-                    at += 1;
-                }
+            // Nothing can start before the last byte that is no base-32.
+            if let Some(stop) = window.iter().rposition(|&byte| !base32::is_digit(byte)) {
+                at += stop;
+            } else if let Some(&path) = self.candidates.get(window) {
+                let _new = self.found.insert(path);
             }
+            at += 1;
         }
     }
 }
@@ -100,7 +97,12 @@ fn occurrences(bytes: &[u8], needle: &[u8]) -> Vec<usize> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, unused_results)]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        unused_results
+    )]
     use super::*;
     use proptest::prelude::*;
 
@@ -137,9 +139,13 @@ mod tests {
 
     #[test]
     fn the_modulo_hash_does_not_depend_on_the_own_hash_but_on_its_places() {
-        let hashed = |own: &str, gap: &str| hash_modulo(format!("a{own}{gap}{own}b").as_bytes(), own.as_bytes());
+        let hashed =
+            |own: &str, gap: &str| hash_modulo(format!("a{own}{gap}{own}b").as_bytes(), own.as_bytes());
         assert_eq!(hashed("xxxx", "-"), hashed("yyyy", "-"));
         assert_ne!(hashed("xxxx", "-"), hashed("xxxx", "--"));
-        assert_eq!(hash_modulo(b"plain", b"none"), <[u8; 32]>::from(Sha256::digest(b"plain")));
+        assert_eq!(
+            hash_modulo(b"plain", b"none"),
+            <[u8; 32]>::from(Sha256::digest(b"plain"))
+        );
     }
 }

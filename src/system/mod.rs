@@ -6,9 +6,23 @@ pub mod declared;
 pub mod generation;
 
 #[cfg(feature = "tools")]
+pub mod compose;
+#[cfg(feature = "tools")]
+pub mod factory;
+#[cfg(feature = "tools")]
 pub mod ids;
 #[cfg(feature = "tools")]
+pub mod images;
+#[cfg(feature = "tools")]
+pub mod import;
+#[cfg(feature = "tools")]
+mod kernel;
+#[cfg(feature = "tools")]
 pub mod notice;
+#[cfg(feature = "tools")]
+pub mod packages;
+#[cfg(feature = "tools")]
+pub mod profile;
 #[cfg(feature = "tools")]
 pub mod rootfs;
 #[cfg(feature = "tools")]

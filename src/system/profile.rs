@@ -1,0 +1,104 @@
+//! Adding a generation to a profile.
+
+use std::io;
+use std::path::Path;
+
+use super::generation::{Profile, ProfileError};
+use crate::store::{StorePath, failpoint, files};
+
+/// Why a generation can't be added.
+#[derive(Debug, thiserror::Error)]
+pub enum SwitchError {
+    /// The profile can't be read.
+    #[error(transparent)]
+    Profile(#[from] ProfileError),
+    /// A link can't be made.
+    #[error("{0}: {1}")]
+    Link(String, #[source] io::Error),
+}
+
+/// Whether `name` can name a profile: a file of its own in the directory of profiles.
+pub fn is_profile_name(name: &str) -> bool {
+    !name.is_empty()
+        && name.len() <= 100
+        && !name.starts_with(['.', '-'])
+        && name
+            .bytes()
+            .all(|c| c.is_ascii_alphanumeric() || b"._-".contains(&c))
+}
+
+/// Makes `system` the newest generation of `profile`, unless it is that already, and the profile lead to it. Returns the
+/// number of the generation, and whether it is new. At any moment the profile leads to the old or the new one.
+pub fn add_generation(profile: &Profile, name: &str, system: &StorePath) -> Result<(u64, bool), SwitchError> {
+    let layout = profile.layout();
+    let link = |path: String, target: &str| {
+        files::link_atomically(Path::new(target), &layout.physical(&path))
+            .map_err(|error| SwitchError::Link(path, error))
+    };
+    let all = profile.generations()?;
+    // A profile whose link is damaged is repaired by this one.
+    let current = profile.current().unwrap_or(None);
+    let newest = all.last();
+    let same = newest.is_some_and(|newest| newest.system.as_ref().is_ok_and(|path| path == system));
+    let number = match newest {
+        Some(newest) if same => newest.number,
+        // A number is never used twice: it may still name a boot entry, or a line in somebody's notes.
+        newest => newest
+            .map_or(0, |newest| newest.number)
+            .max(current.unwrap_or(0))
+            .saturating_add(1),
+    };
+    if !same {
+        link(profile.link(number), &system.absolute(layout.store_dir()))?;
+    }
+    failpoint("before-profile");
+    if current != Some(number) {
+        link(
+            format!("{}/{name}", layout.profiles_dir()),
+            &format!("{name}-{number}-link"),
+        )?;
+    }
+    Ok((number, !same))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        unused_results
+    )]
+    use super::*;
+    use crate::store::Layout;
+
+    #[test]
+    fn numbers_rise_and_an_equal_system_makes_no_generation() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(dir.path().join("nix/var/nix/profiles")).unwrap();
+        let profile = Profile::open(Layout::below(dir.path()), "system").unwrap();
+        let path = |n| StorePath::from_base_name(&format!("mgvzxmm9gsamf9p3rfr8jva7rkfbwmb{n}-s")).unwrap();
+        assert_eq!(add_generation(&profile, "system", &path(1)).unwrap(), (1, true));
+        assert_eq!(add_generation(&profile, "system", &path(1)).unwrap(), (1, false));
+        assert_eq!(add_generation(&profile, "system", &path(2)).unwrap(), (2, true));
+        std::fs::remove_file(dir.path().join("nix/var/nix/profiles/system-2-link")).unwrap();
+        // The profile still led to 2.
+        assert_eq!(add_generation(&profile, "system", &path(3)).unwrap(), (3, true));
+        assert_eq!(profile.current().unwrap(), Some(3));
+        let systems: Vec<_> = profile
+            .generations()
+            .unwrap()
+            .into_iter()
+            .map(|g| (g.number, g.system.unwrap()))
+            .collect();
+        assert_eq!(systems, [(1, path(1)), (3, path(3))]);
+    }
+
+    #[test]
+    fn odd_profile_names_are_refused() {
+        for name in ["", ".", "../x", "a/b", "-x", "a b"] {
+            assert!(!is_profile_name(name), "{name}");
+        }
+        assert!(is_profile_name("system") && is_profile_name("a.b-c_1"));
+    }
+}
