@@ -1,16 +1,19 @@
 //! `keel boot`
 
-use std::collections::VecDeque;
-use std::fs;
 use std::io;
-use std::path::{Component, Path, PathBuf};
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow};
+use nix::fcntl::OFlag;
 
 use crate::boot::{
     Action, Broken, Content, Esp, EspError, Menu, MenuEntry, Plan, PlanError, Wanted, bootable, plan,
     read_content,
 };
+use crate::store::Layout;
+use crate::sys::mount::proc_path;
+use crate::system::generation::{Generation, Profile};
 
 /// systemd-boot inside of a system.
 const SYSTEMD_BOOT: &str = "usr/lib/systemd/boot/efi/systemd-bootx64.efi";
@@ -79,7 +82,9 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
 pub fn update(args: &UpdateArgs) -> Result<Plan> {
     // Before the profile is read: what another process does to both must not come in between.
     let esp = Esp::open(&args.esp)?;
-    let (entries, unreadable) = generations(&args.store, &args.profile)?;
+    let store = (args.store != Path::new("/")).then_some(args.store.as_path());
+    let profile = Profile::open(Layout::from_environment(store)?, &args.profile)?;
+    let (entries, unreadable) = generations(&profile)?;
     let (generations, no_files) = bootable(entries);
     let broken: Vec<Broken> = unreadable.into_iter().chain(no_files).collect();
     for Broken { number, reason } in &broken {
@@ -101,7 +106,7 @@ pub fn update(args: &UpdateArgs) -> Result<Plan> {
         .unwrap_or_default();
     let default = match args.default {
         Some(number) => number,
-        None => match current(&args.store, &args.profile) {
+        None => match profile.current()? {
             Some(number)
                 if generations
                     .iter()
@@ -125,7 +130,7 @@ pub fn update(args: &UpdateArgs) -> Result<Plan> {
         default,
         timeout: args.timeout,
     };
-    let loader = loader(args, &menu)?;
+    let loader = loader(args, &profile, &menu)?;
 
     if !esp.is_fat() {
         eprintln!(
@@ -173,7 +178,7 @@ fn report(plan: &Plan, args: &UpdateArgs) {
 }
 
 /// systemd-boot as it should be on the ESP.
-fn loader(args: &UpdateArgs, menu: &Menu) -> Result<Option<Content>> {
+fn loader(args: &UpdateArgs, profile: &Profile, menu: &Menu) -> Result<Option<Content>> {
     if let Some(path) = &args.systemd_boot {
         return Ok(Some(read_content(path)?));
     }
@@ -184,33 +189,20 @@ fn loader(args: &UpdateArgs, menu: &Menu) -> Result<Option<Content>> {
     else {
         return Ok(None);
     };
-    match resolve(&args.store, &Path::new(&default.entry.system).join(SYSTEMD_BOOT)) {
-        Ok(path) => Ok(Some(read_content(&path)?)),
+    let path = format!("{}/{SYSTEMD_BOOT}", default.entry.system);
+    match profile.root().open_at(&path, OFlag::O_RDONLY) {
+        Ok(file) => Ok(Some(read_content(Path::new(&proc_path(file.as_fd())))?)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => {
-            Err(error).with_context(|| format!("systemd-boot of {} can't be read", default.entry.system))
-        }
+        Err(error) => Err(error).with_context(|| format!("{path} can't be read")),
     }
 }
 
-/// The generations of a profile below `root`, by number.
-fn generations(root: &Path, profile: &str) -> Result<(Vec<MenuEntry>, Vec<Broken>)> {
-    let directory = resolve(root, Path::new("/nix/var/nix/profiles"))
-        .and_then(fs::read_dir)
-        .with_context(|| format!("the profiles below {} can't be read", root.display()))?;
-    let mut numbers = Vec::new();
-    for link in directory {
-        let link = link.with_context(|| format!("the profiles below {} can't be read", root.display()))?;
-        numbers.extend(
-            link.file_name()
-                .to_str()
-                .and_then(|name| link_number(profile, name)),
-        );
-    }
-    numbers.sort_unstable();
+/// The generations of a profile, by number, and those that can't be read.
+fn generations(profile: &Profile) -> Result<(Vec<MenuEntry>, Vec<Broken>)> {
     let (mut entries, mut broken) = (Vec::new(), Vec::new());
-    for number in numbers {
-        match generation(root, profile, number) {
+    for generation in profile.generations()? {
+        let number = generation.number;
+        match menu_entry(profile, generation) {
             Ok(entry) => entries.push(entry),
             Err(error) => broken.push(Broken {
                 number,
@@ -221,90 +213,18 @@ fn generations(root: &Path, profile: &str) -> Result<(Vec<MenuEntry>, Vec<Broken
     Ok((entries, broken))
 }
 
-fn generation(root: &Path, profile: &str, number: u64) -> Result<MenuEntry> {
-    let link = root.join(format!("nix/var/nix/profiles/{profile}-{number}-link"));
-    let system = fs::read_link(&link).with_context(|| format!("{} can't be read", link.display()))?;
-    let system = system
-        .to_str()
-        .ok_or_else(|| anyhow!("{} isn't UTF-8", system.display()))?;
-    let file = |path: &str| resolve(root, Path::new(path)).with_context(|| format!("{path} can't be read"));
-    let path = file(&format!("{system}/boot.json"))?;
-    let text = fs::read(&path).with_context(|| format!("{} can't be read", path.display()))?;
-    let document: serde_json::Value =
-        serde_json::from_slice(&text).with_context(|| format!("{} can't be used", path.display()))?;
-    let v1 = document
-        .get("org.nixos.bootspec.v1")
-        .ok_or_else(|| anyhow!("{} has no bootspec v1", path.display()))?;
-    let string = |key: &str| {
-        let value = v1.get(key).and_then(serde_json::Value::as_str);
-        value.ok_or_else(|| anyhow!("{} has no {key}", path.display()))
-    };
-    let parameters = v1.get("kernelParams").and_then(serde_json::Value::as_array);
-    let parameters = parameters.ok_or_else(|| anyhow!("{} has no kernelParams", path.display()))?;
-    let version = document
-        .pointer("/io.keel.system.v1/kernelVersion")
-        .and_then(serde_json::Value::as_str);
+fn menu_entry(profile: &Profile, generation: Generation) -> Result<MenuEntry> {
+    let system = generation.system?;
+    let spec = profile.boot_spec(&system)?;
+    let layout = profile.layout();
+    let initrd = spec.v1.initrd.ok_or_else(|| anyhow!("it has no initrd"))?;
     Ok(MenuEntry {
-        number,
-        label: string("label")?.to_owned(),
-        version: version.unwrap_or("(unknown)").to_owned(),
-        kernel: file(string("kernel")?)?,
-        initrd: file(string("initrd")?)?,
-        options: options.ok_or_else(|| anyhow!("{} has a kernel parameter that isn't a string", path.display()))?,
-            .iter()
-            .filter_map(|value| Some(value.as_str()?.to_owned()))
-            .collect(),
-        system: system.to_owned(),
+        number: generation.number,
+        label: spec.v1.label,
+        version: spec.keel.kernel_version,
+        kernel: layout.physical(&spec.v1.kernel),
+        initrd: layout.physical(&initrd),
+        options: spec.v1.kernel_params,
+        system: system.absolute(layout.store_dir()),
     })
-}
-
-/// Number of the profile's current generation.
-fn current(root: &Path, profile: &str) -> Option<u64> {
-    let target = fs::read_link(root.join("nix/var/nix/profiles").join(profile)).ok()?;
-    link_number(profile, target.file_name()?.to_str()?)
-}
-
-/// `system-42-link` is generation 42 of `system`.
-fn link_number(profile: &str, name: &str) -> Option<u64> {
-    name.strip_prefix(profile)?
-        .strip_prefix('-')?
-        .strip_suffix("-link")?
-        .parse()
-        .ok()
-}
-
-/// The physical path of a file, with `root` as `/` for every symbolic link on the way.
-fn resolve(root: &Path, path: &Path) -> io::Result<PathBuf> {
-    let mut left: VecDeque<PathBuf> = parts(path);
-    let (mut inside, mut links) = (PathBuf::new(), 0);
-    while let Some(part) = left.pop_front() {
-        if part.as_os_str() == ".." {
-            let _ = inside.pop();
-            continue;
-        }
-        let next = inside.join(&part);
-        if !fs::symlink_metadata(root.join(&next))?.is_symlink() {
-            inside = next;
-            continue;
-        }
-        links += 1;
-        if links > 40 {
-            return Err(io::Error::other("too many levels of symbolic links"));
-        }
-        let target = fs::read_link(root.join(&next))?;
-        if target.is_absolute() {
-            inside = PathBuf::new();
-        }
-        for part in parts(&target).into_iter().rev() {
-            left.push_front(part);
-        }
-    }
-    Ok(root.join(inside))
-}
-
-fn parts(path: &Path) -> VecDeque<PathBuf> {
-    path.components()
-        .filter(|part| matches!(part, Component::Normal(_) | Component::ParentDir))
-        .map(|part| PathBuf::from(part.as_os_str()))
-        .collect()
 }

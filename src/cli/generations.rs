@@ -47,12 +47,18 @@ struct Row {
 pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     let profile = Profile::open(args.store.layout()?, &args.profile)?;
     let current = profile.current()?;
-    let rows: Vec<_> =
-        profile.generations()?.into_iter().map(|generation| row(&profile, generation, current)).collect();
+    let rows: Vec<_> = profile
+        .generations()?
+        .into_iter()
+        .map(|generation| row(&profile, generation, current))
+        .collect();
     if args.json {
         println!("{}", serde_json::to_string_pretty(&rows)?);
     } else if rows.is_empty() {
-        println!("The profile {} has no generations (keel import makes one).", args.profile);
+        println!(
+            "The profile {} has no generations (keel import makes one).",
+            args.profile
+        );
     } else {
         print!("{}", table(&rows));
     }
@@ -61,16 +67,30 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
 
 fn row(profile: &Profile, generation: Generation, current: Option<u64>) -> Row {
     let store_dir = profile.layout().store_dir();
-    let Generation { number, created, system } = generation;
-    let spec = system.as_ref().ok().and_then(|system| profile.boot_spec(system).ok());
+    let Generation {
+        number,
+        created,
+        system,
+    } = generation;
+    let spec = system
+        .as_ref()
+        .ok()
+        .and_then(|system| profile.boot_spec(system).ok());
     let packages = system.as_ref().ok().and_then(|system| {
-        let bytes = profile.root().read(format!("{}/packages.json", system.absolute(store_dir)), PACKAGES_MAX).ok()?;
+        let bytes = profile
+            .root()
+            .read(
+                format!("{}/packages.json", system.absolute(store_dir)),
+                PACKAGES_MAX,
+            )
+            .ok()?;
         Some(serde_json::from_slice::<Packages>(&bytes).ok()?.packages.len())
     });
     let path = system.as_ref().ok().map(|system| system.absolute(store_dir));
     // What runs on this machine says nothing of a store elsewhere.
     let here = profile.layout().root() == Path::new("/");
-    let is = |link: &str| here && path.is_some() && std::fs::read_link(link).ok() == path.as_ref().map(Into::into);
+    let is =
+        |link: &str| here && path.is_some() && std::fs::read_link(link).ok() == path.as_ref().map(Into::into);
     let (running, booted) = (is("/run/current-system"), is("/run/booted-system"));
     let damage: Option<Damage> = system.and_then(|system| profile.intact(&system)).err();
     Row {
@@ -89,13 +109,34 @@ fn row(profile: &Profile, generation: Generation, current: Option<u64>) -> Row {
 }
 
 fn table(rows: &[Row]) -> String {
-    let header = ["GENERATION", "CREATED (UTC)", "LABEL", "KERNEL", "PACKAGES", "STATE"].map(str::to_owned);
+    let header = [
+        "GENERATION",
+        "CREATED (UTC)",
+        "LABEL",
+        "KERNEL",
+        "PACKAGES",
+        "STATE",
+    ]
+    .map(str::to_owned);
     let mut cells = vec![header];
     for row in rows {
         let unknown = || "?".to_owned();
-        let mut state = vec![row.damage.as_ref().map_or("intact".to_owned(), |why| format!("damaged: {why}"))];
-        let marks = [(row.profile, "profile"), (row.running, "running"), (row.booted, "booted")];
-        state.extend(marks.into_iter().filter(|(is, _)| *is).map(|(_, mark)| mark.to_owned()));
+        let mut state = vec![
+            row.damage
+                .as_ref()
+                .map_or("intact".to_owned(), |why| format!("damaged: {why}")),
+        ];
+        let marks = [
+            (row.profile, "profile"),
+            (row.running, "running"),
+            (row.booted, "booted"),
+        ];
+        state.extend(
+            marks
+                .into_iter()
+                .filter(|(is, _)| *is)
+                .map(|(_, mark)| mark.to_owned()),
+        );
         cells.push([
             row.generation.to_string(),
             row.created.get(..16).unwrap_or_default().replace('T', " "),
@@ -106,14 +147,25 @@ fn table(rows: &[Row]) -> String {
         ]);
     }
     let widths: Vec<usize> = (0..6)
-        .map(|column| cells.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0))
+        .map(|column| {
+            cells
+                .iter()
+                .filter_map(|row| row.get(column))
+                .map(|cell| cell.chars().count())
+                .max()
+                .unwrap_or(0)
+        })
         .collect();
     let mut text = String::new();
     for row in cells {
         let mut line = String::new();
         for (at, (cell, width)) in row.iter().zip(&widths).enumerate() {
             // Numbers to the right.
-            let padded = if matches!(at, 0 | 4) { format!("{cell:>width$}") } else { format!("{cell:<width$}") };
+            let padded = if matches!(at, 0 | 4) {
+                format!("{cell:>width$}")
+            } else {
+                format!("{cell:<width$}")
+            };
             line.push_str(&padded);
             line.push_str("  ");
         }
@@ -140,7 +192,12 @@ fn rfc3339(seconds: i64) -> String {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, unused_results)]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        unused_results
+    )]
     use super::*;
 
     #[test]

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 
 use super::StoreArgs;
-use crate::system::import::{Import, Initrd, import};
+use super::initrd::ImageArgs;
+use crate::initrd::build as build_initrd;
+use crate::system::import::{Import, Initrd, InitrdInput, import};
 
 /// Make a system of a Debian root file system, and a new generation of a profile of it.
 #[derive(Debug, clap::Args)]
@@ -18,9 +20,11 @@ pub(super) struct Args {
     /// A kernel parameter; may be given several times.
     #[arg(long = "kernel-param", value_name = "P", allow_hyphen_values = true)]
     kernel_params: Vec<String>,
-    /// The initrd to boot it with.
+    /// The initrd to boot it with; built from its kernel's modules when left out.
     #[arg(long, value_name = "FILE")]
     initrd: Option<PathBuf>,
+    #[command(flatten)]
+    image: ImageArgs,
     /// The profile that gets a new generation.
     #[arg(long, default_value = crate::system::generation::SYSTEM_PROFILE, value_name = "PROFILE")]
     profile: String,
@@ -30,38 +34,53 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     let layout = args.store.layout()?;
+    let build = |input: InitrdInput<'_>| -> Result<Vec<u8>, Box<dyn std::error::Error + Send + Sync>> {
+        let modprobe_d = vec![input.usr.join("lib/modprobe.d")];
+        let recipe = args
+            .image
+            .recipe(input.kernel_version, input.modules, modprobe_d, input.usr)?;
+        Ok(build_initrd(&recipe)?.bytes)
+    };
     let request = Import {
         name: &args.name,
         rootfs: &args.rootfs,
         kernel_params: &args.kernel_params,
-        initrd: args.initrd.as_deref().map_or(Initrd::None, Initrd::File),
+        initrd: args.initrd.as_deref().map_or(Initrd::Build(&build), Initrd::File),
         profile: &args.profile,
         layout: &layout,
         clamp: source_date_epoch()?,
     };
     let mut waiting = |path: &Path| {
-        eprintln!("keel: import: another process holds {}: waiting for it", path.display());
+        eprintln!(
+            "keel: import: another process holds {}: waiting for it",
+            path.display()
+        );
     };
-    let done = import(&request, &mut |notice| eprintln!("keel: import: {notice}"), &mut waiting)?;
+    let done = import(
+        &request,
+        &mut |notice| eprintln!("keel: import: {notice}"),
+        &mut waiting,
+    )?;
     println!("{}", done.system.absolute(layout.store_dir()));
-    let state = if done.is_new { "new generation" } else { "unchanged: generation" };
+    let state = if done.is_new {
+        "new generation"
+    } else {
+        "unchanged: generation"
+    };
     println!(
         "{state} {} of profile {}: kernel {}, {} packages, {} new objects",
         done.generation, args.profile, done.kernel_version, done.packages, done.new_objects
     );
-    if request_has_no_initrd(args) {
-        eprintln!("keel: import: warning: the system has no initrd, so that nothing can boot it: give --initrd FILE");
-    }
     Ok(())
-}
-
-fn request_has_no_initrd(args: &Args) -> bool {
-    args.initrd.is_none()
 }
 
 // https://reproducible-builds.org/specs/source-date-epoch/
 fn source_date_epoch() -> anyhow::Result<Option<i64>> {
-    let Some(value) = std::env::var_os("SOURCE_DATE_EPOCH") else { return Ok(None) };
+    let Some(value) = std::env::var_os("SOURCE_DATE_EPOCH") else {
+        return Ok(None);
+    };
     let parsed = value.to_str().and_then(|text| text.parse().ok());
-    parsed.map(Some).context("SOURCE_DATE_EPOCH holds no number of seconds")
+    parsed
+        .map(Some)
+        .context("SOURCE_DATE_EPOCH holds no number of seconds")
 }

@@ -19,6 +19,16 @@ pub struct Args {
     /// Where to write the image.
     #[arg(long, short, value_name = "FILE")]
     output: PathBuf,
+    #[command(flatten)]
+    image: ImageArgs,
+    /// Print what is in the image.
+    #[arg(long)]
+    list: bool,
+}
+
+/// What goes into an image beside the kernel's modules.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ImageArgs {
     /// Set of modules: minimal, common or generic.
     #[arg(long, value_name = "SET", default_value = "generic")]
     set: ModuleSet,
@@ -37,9 +47,36 @@ pub struct Args {
     /// zstd's level, 1 to 22.
     #[arg(long, value_name = "LEVEL", default_value_t = 19, value_parser = clap::value_parser!(i32).range(1..=22))]
     compression_level: i32,
-    /// Print what is in the image.
-    #[arg(long)]
-    list: bool,
+}
+
+impl ImageArgs {
+    /// The recipe for a kernel whose modules are in `modules_directory`; `usr` may hold a static e2fsck.
+    pub(crate) fn recipe(
+        &self,
+        kernel: &str,
+        modules_directory: &Path,
+        modprobe_d: Vec<PathBuf>,
+        usr: &Path,
+    ) -> Result<Recipe> {
+        let e2fsck = self.e2fsck.clone().or_else(|| static_e2fsck(usr));
+        if e2fsck.is_none() {
+            eprintln!(
+                "keel: warning: no static e2fsck was found (Debian: package e2fsck-static); \
+                 with this initrd the root file system is not checked"
+            );
+        }
+        Ok(Recipe {
+            kernel: kernel.to_owned(),
+            modules_directory: modules_directory.to_owned(),
+            modprobe_d,
+            set: self.set,
+            modules: self.modules.clone(),
+            init: init_program(self.init.as_deref())?,
+            e2fsck,
+            microcode: self.microcode.clone(),
+            compression_level: self.compression_level,
+        })
+    }
 }
 
 /// Runs the verb.
@@ -48,23 +85,11 @@ pub fn run(args: &Args) -> Result<()> {
         Some(version) => version.clone(),
         None => only_kernel(&args.root)?,
     };
-    let recipe = Recipe {
-        modules_directory: args.root.join("usr/lib/modules").join(&kernel),
-        modprobe_d: ["usr/lib/modprobe.d", "etc/modprobe.d"].map(|path| args.root.join(path)).to_vec(),
-        kernel,
-        set: args.set,
-        modules: args.modules.clone(),
-        init: init_program(args.init.as_deref())?,
-        e2fsck: args.e2fsck.clone().or_else(|| static_e2fsck(&args.root)),
-        microcode: args.microcode.clone(),
-        compression_level: args.compression_level,
-    };
-    if recipe.e2fsck.is_none() {
-        eprintln!(
-            "keel: warning: no static e2fsck was found (Debian: package e2fsck-static); \
-             with this image the root file system is not checked"
-        );
-    }
+    let usr = args.root.join("usr");
+    let modprobe_d = vec![usr.join("lib/modprobe.d"), args.root.join("etc/modprobe.d")];
+    let recipe = args
+        .image
+        .recipe(&kernel, &usr.join("lib/modules").join(&kernel), modprobe_d, &usr)?;
     let image = build(&recipe)?;
     crate::store::files::write_atomically(&args.output, &image.bytes, 0o644)
         .with_context(|| format!("{} can't be written", args.output.display()))?;
@@ -73,7 +98,11 @@ pub fn run(args: &Args) -> Result<()> {
             println!("{size:>9}  {name}");
         }
     }
-    let modules = image.contents.iter().filter(|(name, _)| name.ends_with(".ko")).count();
+    let modules = image
+        .contents
+        .iter()
+        .filter(|(name, _)| name.ends_with(".ko"))
+        .count();
     eprintln!(
         "{}: {} bytes ({} of them microcode), {modules} modules of kernel {}",
         args.output.display(),
@@ -84,29 +113,38 @@ pub fn run(args: &Args) -> Result<()> {
     Ok(())
 }
 
-/// The kernel-init that is shipped beside this program.
-pub(crate) fn init_program(given: Option<&Path>) -> Result<PathBuf> {
+/// The keel-init that is shipped beside this program.
+fn init_program(given: Option<&Path>) -> Result<PathBuf> {
     if let Some(path) = given {
         return Ok(path.to_owned());
     }
-    let beside = std::env::current_exe().context("this program's own place can't be found")?.with_file_name("keel-init");
+    let beside = std::env::current_exe()
+        .context("this program's own place can't be found")?
+        .with_file_name("keel-init");
     if !beside.exists() {
-        bail!("there is no keel-init beside this program ({}); --init says where it is", beside.display());
+        bail!(
+            "there is no keel-init beside this program ({}); --init says where it is",
+            beside.display()
+        );
     }
     Ok(beside)
 }
 
-/// The static e2fsck of a root file system, else of this machine.
-pub(crate) fn static_e2fsck(root: &Path) -> Option<PathBuf> {
-    let places = ["usr/sbin/e2fsck.static", "sbin/e2fsck.static"];
-    let roots = [root, Path::new("/")];
-    roots.iter().flat_map(|root| places.map(|place| root.join(place))).find(|path| path.exists())
+/// The static e2fsck below a `usr` directory, else of this machine.
+fn static_e2fsck(usr: &Path) -> Option<PathBuf> {
+    let places = ["sbin/e2fsck.static", "bin/e2fsck.static"];
+    let below = [usr, Path::new("/usr"), Path::new("/")];
+    below
+        .iter()
+        .flat_map(|directory| places.map(|place| directory.join(place)))
+        .find(|path| path.exists())
 }
 
 /// The version of the only kernel of a root file system.
-pub(crate) fn only_kernel(root: &Path) -> Result<String> {
+fn only_kernel(root: &Path) -> Result<String> {
     let directory = root.join("usr/lib/modules");
-    let entries = fs::read_dir(&directory).with_context(|| format!("{} can't be read", directory.display()))?;
+    let entries =
+        fs::read_dir(&directory).with_context(|| format!("{} can't be read", directory.display()))?;
     let mut versions: Vec<String> = entries
         .filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned()))
         .filter(|version| directory.join(version).join("modules.dep").exists())
@@ -115,6 +153,10 @@ pub(crate) fn only_kernel(root: &Path) -> Result<String> {
     match versions.as_slice() {
         [version] => Ok(version.clone()),
         [] => bail!("{} holds the modules of no kernel", directory.display()),
-        several => bail!("{} holds several kernels ({}); --kernel-version picks one", directory.display(), several.join(", ")),
+        several => bail!(
+            "{} holds several kernels ({}); --kernel-version picks one",
+            directory.display(),
+            several.join(", ")
+        ),
     }
 }

@@ -42,7 +42,9 @@ impl StoreArgs {
 
 /// Runs the verb that the arguments ask for. Exit codes: 0 done, 1 failed, 2 wrong usage.
 pub fn main() -> ExitCode {
-    env_logger::Builder::from_env(env_logger::Env::new().filter_or("KEEL_LOG", "warn")).format_timestamp(None).init();
+    env_logger::Builder::from_env(env_logger::Env::new().filter_or("KEEL_LOG", "warn"))
+        .format_timestamp(None)
+        .init();
     let (name, result) = match Cli::parse().verb {
         Verb::Import(args) => ("import", import::run(&args)),
         Verb::Initrd(args) => ("initrd", initrd::run(&args)),
@@ -53,7 +55,7 @@ pub fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("keel: {name}: {}", one_line(&error));
-            ExitCode::FAILURE
+            ExitCode::from(boot::exit_code(&error))
         }
     }
 }

@@ -58,7 +58,10 @@ impl Boot {
     /// Opens consoles, starts loading modules, and takes in the devices that are already there.
     pub(super) fn start(cmdline: CommandLine, report: Report) -> Result<Boot, InitError> {
         let consoles = Consoles::open(Path::new("/dev"), Path::new("/sys"), &cmdline.consoles);
-        let text = fs::read(MODULE_TABLE).map_err(|source| InitError::Image { path: MODULE_TABLE, source })?;
+        let text = fs::read(MODULE_TABLE).map_err(|source| InitError::Image {
+            path: MODULE_TABLE,
+            source,
+        })?;
         let table = Table::parse(&text)?;
         // Before the coldplug: a device that appears in between is in both, and in neither otherwise.
         let uevents = UeventSocket::open().map_err(InitError::Uevents)?;
@@ -97,13 +100,19 @@ impl Boot {
             let uevent = self.uevents.as_fd();
             let loader = self.loader.poll_fd();
             let trial = self.keyring.trial.as_ref().map(Trial::poll_fd);
-            let mut fds = vec![PollFd::new(uevent, PollFlags::POLLIN), PollFd::new(loader, PollFlags::POLLIN)];
+            let mut fds = vec![
+                PollFd::new(uevent, PollFlags::POLLIN),
+                PollFd::new(loader, PollFlags::POLLIN),
+            ];
             fds.extend(trial.map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
             let with_trial = trial.is_some();
             let console_fds = self.consoles.poll_fds();
             fds.extend(console_fds);
             let timeout = deadline.map_or(PollTimeout::NONE, |deadline| {
-                let left = deadline.saturating_duration_since(Instant::now()).as_millis().saturating_add(1);
+                let left = deadline
+                    .saturating_duration_since(Instant::now())
+                    .as_millis()
+                    .saturating_add(1);
                 PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
             });
             let count = match poll(&mut fds, timeout) {
@@ -114,7 +123,10 @@ impl Boot {
             let ready = |index: usize| fds.get(index).and_then(PollFd::any).unwrap_or(false);
             (ready(0), ready(1), with_trial && ready(2), count == 0)
         };
-        let mut wake = Wake { timed_out, ..Wake::default() };
+        let mut wake = Wake {
+            timed_out,
+            ..Wake::default()
+        };
         if uevent_ready {
             self.take_uevents()?;
         }
@@ -169,7 +181,9 @@ impl Boot {
         if known.is_some_and(|device| event.action == Action::Add || device.superblock.is_some()) {
             return;
         }
-        let Some((number, probed)) = self.devices.appear(event) else { return };
+        let Some((number, probed)) = self.devices.appear(event) else {
+            return;
+        };
         match probed {
             Ok(()) => self.queue.push_back(number),
             // A card reader without a card is no news; a disk that can't be read is.

@@ -30,7 +30,13 @@ impl Boot {
 
     fn take_default(&mut self, survey: &Survey) -> Result<GenerationReport, String> {
         let decision = decide(survey, &running_kernel());
-        if let Ok(GenerationReport { reason: Some(reason), system, number, .. }) = &decision {
+        if let Ok(GenerationReport {
+            reason: Some(reason),
+            system,
+            number,
+            ..
+        }) = &decision
+        {
             let number = number.map_or_else(String::new, |number| format!("generation {number}, "));
             self.warn(&format!("{reason}; starting {number}{system} instead"));
         }
@@ -40,12 +46,19 @@ impl Boot {
     fn pick(&mut self, survey: &Survey) -> Result<Result<GenerationReport, String>, InitError> {
         let kernel = running_kernel();
         let asked = survey.requested.as_deref();
-        let items = survey.candidates.iter().filter_map(|candidate| candidate.picker_item(asked, &kernel)).collect();
+        let items = survey
+            .candidates
+            .iter()
+            .filter_map(|candidate| candidate.picker_item(asked, &kernel))
+            .collect();
         let default = decide(survey, &kernel).ok().and_then(|chosen| chosen.number);
         let picker = Picker::new(items, default);
         self.consoles.print(&picker.render());
         let mut deadline = default.is_some().then(|| Instant::now() + PICKER_PATIENCE);
-        self.consoles.set_prompt(Prompt { text: picker.prompt(), echo: Echo::Plain });
+        self.consoles.set_prompt(Prompt {
+            text: picker.prompt(),
+            echo: Echo::Plain,
+        });
         loop {
             let wake = self.wait(deadline)?;
             if wake.timed_out {
@@ -62,7 +75,10 @@ impl Boot {
                     return Ok(self.take_default(survey));
                 }
                 Choice::Number(number) => {
-                    let found = survey.candidates.iter().find(|candidate| candidate.number == Some(number));
+                    let found = survey
+                        .candidates
+                        .iter()
+                        .find(|candidate| candidate.number == Some(number));
                     if let Some(candidate) = found {
                         self.consoles.clear_prompt();
                         return Ok(Ok(survey.report(candidate, "picker", None)));
@@ -70,7 +86,10 @@ impl Boot {
                 }
                 Choice::Invalid(reason) => {
                     self.consoles.print(&reason);
-                    self.consoles.set_prompt(Prompt { text: picker.prompt(), echo: Echo::Plain });
+                    self.consoles.set_prompt(Prompt {
+                        text: picker.prompt(),
+                        echo: Echo::Plain,
+                    });
                 }
             }
         }
@@ -99,14 +118,20 @@ impl Survey {
     /// Looks at every generation of the root's profile. Without `entry` the profile's current one is requested.
     fn of(root: &Path, entry: Option<&str>) -> Result<Survey, ProfileError> {
         let profile = Profile::of_machine(root)?;
-        let mut candidates: Vec<Candidate> =
-            profile.generations()?.iter().rev().map(|generation| Candidate::of_generation(&profile, generation)).collect();
+        let mut candidates: Vec<Candidate> = profile
+            .generations()?
+            .iter()
+            .rev()
+            .map(|generation| Candidate::of_generation(&profile, generation))
+            .collect();
         let requested = match entry {
             Some(system) => Some(system.to_owned()),
             None => {
                 // A profile whose link is damaged still has generations to fall back to.
                 let current = profile.current().ok().flatten();
-                let found = candidates.iter().find(|candidate| candidate.number.is_some() && candidate.number == current);
+                let found = candidates
+                    .iter()
+                    .find(|candidate| candidate.number.is_some() && candidate.number == current);
                 found.map(|candidate| candidate.system.clone())
             }
         };
@@ -115,7 +140,11 @@ impl Survey {
         {
             candidates.push(Candidate::of_path(&profile, system));
         }
-        Ok(Survey { candidates, requested, from_entry: entry.is_some() })
+        Ok(Survey {
+            candidates,
+            requested,
+            from_entry: entry.is_some(),
+        })
     }
 
     fn report(&self, candidate: &Candidate, chosen_by: &str, reason: Option<String>) -> GenerationReport {
@@ -133,7 +162,9 @@ impl Candidate {
     fn of_generation(profile: &Profile, generation: &Generation) -> Candidate {
         match &generation.system {
             Ok(path) => Candidate::look(profile, path, Some(generation.number)),
-            Err(damage) => Candidate::damaged(profile.link(generation.number), Some(generation.number), damage),
+            Err(damage) => {
+                Candidate::damaged(profile.link(generation.number), Some(generation.number), damage)
+            }
         }
     }
 
@@ -152,15 +183,23 @@ impl Candidate {
     fn look(profile: &Profile, path: &StorePath, number: Option<u64>) -> Candidate {
         let system = path.absolute(profile.layout().store_dir());
         match profile.intact(path) {
-            Ok(spec) => {
-                Candidate { number, system, label: spec.v1.label, kernel: Ok(spec.keel.kernel_version) }
-            }
+            Ok(spec) => Candidate {
+                number,
+                system,
+                label: spec.v1.label,
+                kernel: Ok(spec.keel.kernel_version),
+            },
             Err(damage) => Candidate::damaged(system, number, &damage),
         }
     }
 
     fn damaged(system: String, number: Option<u64>, damage: &Damage) -> Candidate {
-        Candidate { number, label: system.clone(), system, kernel: Err(damage.to_string()) }
+        Candidate {
+            number,
+            label: system.clone(),
+            system,
+            kernel: Err(damage.to_string()),
+        }
     }
 
     /// Why it can't be started on this kernel, if so.
@@ -175,7 +214,11 @@ impl Candidate {
     /// `None` for a system that is no generation: it has no number to pick it by.
     fn picker_item(&self, requested: Option<&str>, kernel: &str) -> Option<PickerItem> {
         let obstacle = self.obstacle(kernel);
-        let asked = if requested == Some(self.system.as_str()) { "asked for" } else { "" };
+        let asked = if requested == Some(self.system.as_str()) {
+            "asked for"
+        } else {
+            ""
+        };
         Some(PickerItem {
             number: self.number?,
             label: self.label.clone(),
@@ -188,7 +231,10 @@ impl Candidate {
 /// The requested system when it can be started, else the newest generation that can be.
 fn decide(survey: &Survey, kernel: &str) -> Result<GenerationReport, String> {
     let asked = survey.requested.as_ref().and_then(|system| {
-        survey.candidates.iter().find(|candidate| candidate.system == *system)
+        survey
+            .candidates
+            .iter()
+            .find(|candidate| candidate.system == *system)
     });
     let reason = match asked {
         Some(candidate) => match candidate.obstacle(kernel) {
@@ -200,7 +246,10 @@ fn decide(survey: &Survey, kernel: &str) -> Result<GenerationReport, String> {
         },
         None => "the boot entry names no generation and the profile has no current one".to_owned(),
     };
-    let fallback = survey.candidates.iter().find(|candidate| candidate.obstacle(kernel).is_none());
+    let fallback = survey
+        .candidates
+        .iter()
+        .find(|candidate| candidate.obstacle(kernel).is_none());
     fallback.map(|candidate| survey.report(candidate, "fallback", Some(reason))).ok_or_else(|| {
         let mut text =
             format!("no generation can be started on this kernel ({kernel}); reboot, and choose another boot entry");
@@ -221,13 +270,22 @@ pub(super) fn modules_for_running_kernel(root: &Path, system: &str) -> Option<St
         return None;
     }
     let generations = profile.generations().ok()?;
-    let specs = generations.iter().rev().filter_map(|found| profile.boot_spec(found.system.as_ref().ok()?).ok());
-    specs.map(|spec| spec.keel).find(|keel| keel.kernel_version == kernel).map(|keel| keel.modules)
+    let specs = generations
+        .iter()
+        .rev()
+        .filter_map(|found| profile.boot_spec(found.system.as_ref().ok()?).ok());
+    specs
+        .map(|spec| spec.keel)
+        .find(|keel| keel.kernel_version == kernel)
+        .map(|keel| keel.modules)
 }
 
 /// `uname -r`
 fn running_kernel() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned()
+    std::fs::read_to_string("/proc/sys/kernel/osrelease")
+        .unwrap_or_default()
+        .trim()
+        .to_owned()
 }
 
 #[cfg(test)]
@@ -245,14 +303,21 @@ mod tests {
     }
 
     fn survey(candidates: Vec<Candidate>, requested: &str) -> Survey {
-        Survey { candidates, requested: Some(requested.to_owned()), from_entry: true }
+        Survey {
+            candidates,
+            requested: Some(requested.to_owned()),
+            from_entry: true,
+        }
     }
 
     #[test]
     fn the_entry_decides_when_its_system_is_intact() {
         let survey = survey(vec![candidate(2, Ok("6")), candidate(1, Ok("6"))], "/nix/store/1");
         let chosen = decide(&survey, "6").unwrap();
-        assert_eq!((chosen.number, chosen.chosen_by.as_str(), chosen.reason), (Some(1), "entry", None));
+        assert_eq!(
+            (chosen.number, chosen.chosen_by.as_str(), chosen.reason),
+            (Some(1), "entry", None)
+        );
     }
 
     #[test]
@@ -265,12 +330,18 @@ mod tests {
         ];
         let chosen = decide(&survey(candidates, "/nix/store/5"), "6").unwrap();
         assert_eq!((chosen.number, chosen.chosen_by.as_str()), (Some(2), "fallback"));
-        assert_eq!(chosen.reason.as_deref(), Some("/nix/store/5 can't be started: /nix/store/x is missing"));
+        assert_eq!(
+            chosen.reason.as_deref(),
+            Some("/nix/store/5 can't be started: /nix/store/x is missing")
+        );
     }
 
     #[test]
     fn without_any_the_way_out_is_said() {
         let error = decide(&survey(vec![candidate(4, Ok("7"))], "/nix/store/4"), "6").unwrap_err();
-        assert!(error.contains("choose another boot entry") && error.contains("needs kernel 7"), "{error}");
+        assert!(
+            error.contains("choose another boot entry") && error.contains("needs kernel 7"),
+            "{error}"
+        );
     }
 }

@@ -173,7 +173,10 @@ impl CommandLine {
             };
             no_resume |= key == "noresume";
             if let Err(reason) = line.take(key, value) {
-                warnings.push(Warning { parameter: parameter.clone(), reason });
+                warnings.push(Warning {
+                    parameter: parameter.clone(),
+                    reason,
+                });
             }
         }
         if no_resume {
@@ -191,7 +194,12 @@ impl CommandLine {
             "rootflags" => self.root_flags = Some(text.to_owned()),
             "init" => self.init = Some(text.to_owned()),
             "console" => self.take_console(text),
-            "panic" => self.panic = Some(text.parse().map_err(|_| "it takes a number of seconds".to_owned())?),
+            "panic" => {
+                self.panic = Some(
+                    text.parse()
+                        .map_err(|_| "it takes a number of seconds".to_owned())?,
+                )
+            }
             "systemd.machine_id" => self.machine_id = Some(text.to_owned()),
             "fsck.mode" => self.fsck.mode = fsck_mode(text)?,
             "fsck.repair" => self.fsck.repair = fsck_repair(text)?,
@@ -224,7 +232,9 @@ impl CommandLine {
             }
             "rd.lvm.vg" => self.lvm.groups.push(text.to_owned()),
             "module_blacklist" | "modprobe.blacklist" | "rd.driver.blacklist" => {
-                self.modules.blacklist.extend(text.split(',').filter(|name| !name.is_empty()).map(underscored));
+                self.modules
+                    .blacklist
+                    .extend(text.split(',').filter(|name| !name.is_empty()).map(underscored));
             }
             _ => self.take_module_parameter(key, value),
         }
@@ -240,12 +250,18 @@ impl CommandLine {
 
     fn take_module_parameter(&mut self, key: &str, value: Option<&str>) {
         const NOT_MODULES: [&str; 6] = ["rd", "keel", "systemd", "luks", "fsck", "udev"];
-        let Some((module, parameter)) = key.split_once('.') else { return };
+        let Some((module, parameter)) = key.split_once('.') else {
+            return;
+        };
         if module.is_empty() || parameter.is_empty() || NOT_MODULES.contains(&module) {
             return;
         }
         let option = value.map_or_else(|| parameter.to_owned(), |value| format!("{parameter}={value}"));
-        self.modules.options.entry(underscored(module)).or_default().push(option);
+        self.modules
+            .options
+            .entry(underscored(module))
+            .or_default()
+            .push(option);
     }
 
     /// Whether a LUKS volume is to be unlocked, and the name that its mapping gets when one is given. Without any
@@ -257,7 +273,10 @@ impl CommandLine {
         if self.luks.volumes.is_empty() {
             return Some(None);
         }
-        self.luks.volumes.get(&uuid.to_ascii_lowercase()).map(Option::as_deref)
+        self.luks
+            .volumes
+            .get(&uuid.to_ascii_lowercase())
+            .map(Option::as_deref)
     }
 
     /// The options of a LUKS volume: its own, else those for all.
@@ -310,13 +329,21 @@ fn uuid(text: &str) -> Result<String, String> {
             8 | 13 | 18 | 23 => byte == b'-',
             _ => byte.is_ascii_hexdigit(),
         });
-    if valid { Ok(text) } else { Err("it takes the UUID of a LUKS header".to_owned()) }
+    if valid {
+        Ok(text)
+    } else {
+        Err("it takes the UUID of a LUKS header".to_owned())
+    }
 }
 
 fn system(text: &str) -> Result<String, String> {
     let name = text.rsplit('/').next().unwrap_or_default();
     let valid = text.starts_with('/') && !name.starts_with('.') && !text.contains("/../");
-    if valid { Ok(text.to_owned()) } else { Err("it takes the store path of a system".to_owned()) }
+    if valid {
+        Ok(text.to_owned())
+    } else {
+        Err("it takes the store path of a system".to_owned())
+    }
 }
 
 fn truth(value: Option<&str>) -> Result<bool, String> {
@@ -384,13 +411,21 @@ mod tests {
     #[test]
     fn luks_volumes_are_all_wanted_unless_some_are_named() {
         assert_eq!(parse("quiet").luks_name(UUID), Some(None));
-        let line = parse(&format!("rd.luks.name={}=crypt rd.luks.options=discard", UUID.to_uppercase()));
+        let line = parse(&format!(
+            "rd.luks.name={}=crypt rd.luks.options=discard",
+            UUID.to_uppercase()
+        ));
         assert_eq!(line.luks_name(UUID), Some(Some("crypt")));
         assert_eq!(line.luks_options(UUID), "discard");
         assert_eq!(line.luks_name("00000000-0000-4000-8000-000000000002"), None);
-        assert_eq!(parse(&format!("rd.luks.uuid=luks-{UUID}")).luks_name(UUID), Some(None));
+        assert_eq!(
+            parse(&format!("rd.luks.uuid=luks-{UUID}")).luks_name(UUID),
+            Some(None)
+        );
         assert_eq!(parse("rd.luks=no").luks_name(UUID), None);
-        let line = parse(&format!("rd.luks.options=discard rd.luks.options={UUID}=readonly"));
+        let line = parse(&format!(
+            "rd.luks.options=discard rd.luks.options={UUID}=readonly"
+        ));
         assert_eq!(line.luks_options(UUID), "readonly");
     }
 
@@ -416,16 +451,23 @@ mod tests {
 
     #[test]
     fn unusable_values_are_named_and_ignored() {
-        let (line, warnings) = CommandLine::parse("root=nonsense fsck.mode=maybe rd.luks.name=x=y keel.system=rel");
+        let (line, warnings) =
+            CommandLine::parse("root=nonsense fsck.mode=maybe rd.luks.name=x=y keel.system=rel");
         assert_eq!(line, CommandLine::default());
         let texts: Vec<String> = warnings.iter().map(ToString::to_string).collect();
         assert_eq!(texts.len(), 4);
-        assert!(texts.first().unwrap().starts_with("kernel parameter root=nonsense is ignored"));
+        assert!(
+            texts
+                .first()
+                .unwrap()
+                .starts_with("kernel parameter root=nonsense is ignored")
+        );
     }
 
     #[test]
     fn parameters_of_modules_are_kept_for_them() {
-        let line = parse("nvme-core.io_timeout=5 usbhid.mousepoll=2 systemd.unit=x module_blacklist=floppy,pc-spkr");
+        let line =
+            parse("nvme-core.io_timeout=5 usbhid.mousepoll=2 systemd.unit=x module_blacklist=floppy,pc-spkr");
         assert_eq!(line.modules.options.get("nvme_core").unwrap(), &["io_timeout=5"]);
         assert_eq!(line.modules.options.len(), 2);
         assert_eq!(line.modules.blacklist, ["floppy", "pc_spkr"]);

@@ -43,13 +43,14 @@ impl BlockDevice {
         let superblock = self.superblock.as_ref();
         match spec {
             DeviceSpec::Path(path) => self.path == *path || self.aliases.contains(path),
-            DeviceSpec::Uuid(uuid) => {
-                superblock.and_then(|found| found.uuid.as_deref()).is_some_and(|own| own.eq_ignore_ascii_case(uuid))
-            }
+            DeviceSpec::Uuid(uuid) => superblock
+                .and_then(|found| found.uuid.as_deref())
+                .is_some_and(|own| own.eq_ignore_ascii_case(uuid)),
             DeviceSpec::Label(label) => superblock.and_then(|found| found.label.as_ref()) == Some(label),
-            DeviceSpec::PartUuid(uuid) => {
-                self.partition_uuid.as_deref().is_some_and(|own| own.eq_ignore_ascii_case(uuid))
-            }
+            DeviceSpec::PartUuid(uuid) => self
+                .partition_uuid
+                .as_deref()
+                .is_some_and(|own| own.eq_ignore_ascii_case(uuid)),
             DeviceSpec::PartLabel(label) => self.partition_label.as_ref() == Some(label),
         }
     }
@@ -57,7 +58,10 @@ impl BlockDevice {
 
 /// Opens a block device for reading; a drive without a medium answers at once.
 pub(super) fn open(path: &Path) -> io::Result<File> {
-    File::options().read(true).custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC).open(path)
+    File::options()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC)
+        .open(path)
 }
 
 /// All block devices, by number.
@@ -138,17 +142,25 @@ impl Devices {
 
 /// Devices that never hold a root and may be slow to answer, and dm devices, which are looked at when they're made.
 fn is_uninteresting(name: &str) -> bool {
-    ["ram", "loop", "zram", "fd", "sr", "dm-", "nbd"].iter().any(|prefix| name.starts_with(prefix))
+    ["ram", "loop", "zram", "fd", "sr", "dm-", "nbd"]
+        .iter()
+        .any(|prefix| name.starts_with(prefix))
 }
 
 /// Every block device that sysfs knows now, as the events that announced them. For the start, and after lost events.
 pub(super) fn in_sysfs(sysfs: &Path) -> Vec<Uevent> {
-    let Ok(entries) = fs::read_dir(sysfs.join("class/block")) else { return Vec::new() };
+    let Ok(entries) = fs::read_dir(sysfs.join("class/block")) else {
+        return Vec::new();
+    };
     let mut events: Vec<Uevent> = entries
         .flatten()
         .filter_map(|entry| {
             let text = fs::read_to_string(entry.path().join("uevent")).ok()?;
-            Some(Uevent::from_sysfs(&text, &entry.path().to_string_lossy(), "block"))
+            Some(Uevent::from_sysfs(
+                &text,
+                &entry.path().to_string_lossy(),
+                "block",
+            ))
         })
         .collect();
     events.sort_by_key(|event| event.number);

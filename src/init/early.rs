@@ -22,10 +22,19 @@ pub(super) fn mount_api_file_systems() -> Result<(), EarlyError> {
         ("proc", "/proc", secure, None),
         ("sysfs", "/sys", secure, None),
         ("devtmpfs", "/dev", MsFlags::MS_NOSUID, Some("mode=0755")),
-        ("tmpfs", "/run", MsFlags::MS_NOSUID | MsFlags::MS_NODEV, Some("mode=0755,size=20%")),
+        (
+            "tmpfs",
+            "/run",
+            MsFlags::MS_NOSUID | MsFlags::MS_NODEV,
+            Some("mode=0755,size=20%"),
+        ),
     ];
     for (kind, target, flags, data) in table {
-        make_directory(Path::new(target)).map_err(|_| EarlyError { kind, target, errno: Errno::EIO })?;
+        make_directory(Path::new(target)).map_err(|_| EarlyError {
+            kind,
+            target,
+            errno: Errno::EIO,
+        })?;
         match mount(Some(kind), target, Some(kind), flags, data) {
             // A kernel with CONFIG_DEVTMPFS_MOUNT may have been there first.
             Ok(()) | Err(Errno::EBUSY) => {}

@@ -78,7 +78,10 @@ impl Boot {
             Asking::Nothing => self.consoles.clear_prompt(),
             Asking::Passphrase(text) => {
                 self.report.reach("prompt");
-                self.consoles.set_prompt(Prompt { text: text.clone(), echo: Echo::Stars });
+                self.consoles.set_prompt(Prompt {
+                    text: text.clone(),
+                    echo: Echo::Stars,
+                });
             }
             Asking::Trouble => self.consoles.set_prompt(Boot::absence_prompt()),
         }
@@ -107,10 +110,16 @@ impl Boot {
     fn take_progress(&mut self, progress: Progress) {
         match progress {
             Progress::Attempt(attempt) => self.take_attempt(attempt),
-            Progress::Over { typed: true, opened: false } => {
+            Progress::Over {
+                typed: true,
+                opened: false,
+            } => {
                 self.say("Wrong passphrase: it opened no volume. Try again, as often as you like.");
             }
-            Progress::Over { typed: true, opened: true } if !self.keyring.volumes.is_empty() => {
+            Progress::Over {
+                typed: true,
+                opened: true,
+            } if !self.keyring.volumes.is_empty() => {
                 self.say("That passphrase doesn't open the volumes that are left.");
             }
             Progress::Over { .. } => info!("{} volumes are still locked", self.keyring.volumes.len()),

@@ -50,18 +50,31 @@ pub struct Check {
 /// Checks the file system of type `kind` on `device`; `on_line` gets each line of the checker as it comes.
 pub(super) fn check(device: &Path, kind: &str, check: Check, mut on_line: impl FnMut(&str)) -> Outcome {
     if check.mode == FsckMode::Skip {
-        return Outcome::Skipped { reason: "fsck.mode=skip".to_owned() };
+        return Outcome::Skipped {
+            reason: "fsck.mode=skip".to_owned(),
+        };
     }
     if !matches!(kind, "ext2" | "ext3" | "ext4") {
-        return Outcome::Skipped { reason: format!("{kind} checks itself when it's mounted") };
+        return Outcome::Skipped {
+            reason: format!("{kind} checks itself when it's mounted"),
+        };
     }
     if !Path::new(E2FSCK).exists() {
-        return Outcome::Skipped { reason: format!("{E2FSCK} isn't in this initrd image") };
+        return Outcome::Skipped {
+            reason: format!("{E2FSCK} isn't in this initrd image"),
+        };
     }
-    match run(Command::new(E2FSCK).args(arguments(check)).arg(device), &mut on_line) {
+    match run(
+        Command::new(E2FSCK).args(arguments(check)).arg(device),
+        &mut on_line,
+    ) {
         Ok((Some(code), output)) => judge(code, &output),
-        Ok((None, output)) => Outcome::Failed { reason: format!("e2fsck was ended by a signal: {}", last_lines(&output)) },
-        Err(error) => Outcome::Failed { reason: format!("e2fsck can't be run: {error}") },
+        Ok((None, output)) => Outcome::Failed {
+            reason: format!("e2fsck was ended by a signal: {}", last_lines(&output)),
+        },
+        Err(error) => Outcome::Failed {
+            reason: format!("e2fsck can't be run: {error}"),
+        },
     }
 }
 
@@ -79,18 +92,29 @@ fn arguments(check: Check) -> Vec<&'static str> {
 
 fn judge(code: i32, output: &str) -> Outcome {
     match code {
-        0 => Outcome::Clean { summary: last_line(output) },
-        1 => Outcome::Clean { summary: format!("errors were corrected: {}", last_line(output)) },
+        0 => Outcome::Clean {
+            summary: last_line(output),
+        },
+        1 => Outcome::Clean {
+            summary: format!("errors were corrected: {}", last_line(output)),
+        },
         2 | 3 => Outcome::RebootNeeded,
-        code if code & 4 != 0 => Outcome::ErrorsLeft { output: last_lines(output) },
-        code => Outcome::Failed { reason: format!("e2fsck ended with {code}: {}", last_line(output)) },
+        code if code & 4 != 0 => Outcome::ErrorsLeft {
+            output: last_lines(output),
+        },
+        code => Outcome::Failed {
+            reason: format!("e2fsck ended with {code}: {}", last_line(output)),
+        },
     }
 }
 
 fn run(command: &mut Command, on_line: &mut impl FnMut(&str)) -> io::Result<(Option<i32>, String)> {
     let (mut reader, writer) = io::pipe()?;
-    let mut child =
-        command.stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer).spawn()?;
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(writer.try_clone()?)
+        .stderr(writer)
+        .spawn()?;
     // The command holds the writing ends too: with them open the pipe would never end.
     *command = Command::new(E2FSCK);
     let mut output = String::new();
@@ -138,7 +162,10 @@ fn last_line(output: &str) -> String {
 
 fn last_lines(output: &str) -> String {
     let lines: Vec<&str> = output.lines().collect();
-    lines.get(lines.len().saturating_sub(4)..).unwrap_or_default().join("; ")
+    lines
+        .get(lines.len().saturating_sub(4)..)
+        .unwrap_or_default()
+        .join("; ")
 }
 
 #[cfg(test)]
@@ -147,10 +174,16 @@ mod tests {
 
     #[test]
     fn exit_codes_are_read_as_fsck_8_defines_them() {
-        assert!(matches!(judge(0, "root: clean, 12/400 files"), Outcome::Clean { .. }));
+        assert!(matches!(
+            judge(0, "root: clean, 12/400 files"),
+            Outcome::Clean { .. }
+        ));
         assert!(matches!(judge(1, "fixed"), Outcome::Clean { summary } if summary.contains("corrected")));
         assert_eq!(judge(3, ""), Outcome::RebootNeeded);
-        assert!(matches!(judge(4, "UNEXPECTED INCONSISTENCY"), Outcome::ErrorsLeft { .. }));
+        assert!(matches!(
+            judge(4, "UNEXPECTED INCONSISTENCY"),
+            Outcome::ErrorsLeft { .. }
+        ));
         assert!(matches!(judge(12, ""), Outcome::ErrorsLeft { .. }));
         assert!(matches!(judge(8, ""), Outcome::Failed { .. }));
     }

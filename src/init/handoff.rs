@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::mount::{MsFlags, mount};
-use nix::sys::statfs::{TMPFS_MAGIC, statfs};
 use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::statfs::{TMPFS_MAGIC, statfs};
 use nix::unistd::{chdir, chroot, execv};
 
 use crate::sys::open_in_root::RootDir;
@@ -34,7 +34,10 @@ fn failed(step: impl Into<String>) -> impl FnOnce(io::Error) -> HandOffError {
 
 fn failed_nix(step: impl Into<String>) -> impl FnOnce(Errno) -> HandOffError {
     let step = step.into();
-    move |errno| HandOffError { step, source: errno.into() }
+    move |errno| HandOffError {
+        step,
+        source: errno.into(),
+    }
 }
 
 /// When the initrd began, for `systemd-analyze`.
@@ -50,25 +53,40 @@ pub(super) struct Started {
 pub(super) fn check_init(root: &Path, init: &str) -> Result<(), HandOffError> {
     let found = RootDir::open(root).and_then(|root| root.open_at(init, OFlag::O_PATH));
     let fd = found.map_err(failed(format!("looking for {init} in the chosen generation")))?;
-    let metadata = File::from(fd).metadata().map_err(failed(format!("looking at {init}")))?;
+    let metadata = File::from(fd)
+        .metadata()
+        .map_err(failed(format!("looking at {init}")))?;
     if metadata.is_file() && metadata.mode() & 0o111 != 0 {
         Ok(())
     } else {
-        Err(failed(format!("looking at {init}"))(io::Error::other("it isn't an executable file")))
+        Err(failed(format!("looking at {init}"))(io::Error::other(
+            "it isn't an executable file",
+        )))
     }
 }
 
 /// Moves the API file systems, empties the initrd, makes `root` the root and executes `init`. Returns only on failure.
-pub(super) fn switch_root(root: &Path, init: &str, started: Started) -> Result<std::convert::Infallible, HandOffError> {
+pub(super) fn switch_root(
+    root: &Path,
+    init: &str,
+    started: Started,
+) -> Result<std::convert::Infallible, HandOffError> {
     let state = systemd_state(started).map_err(failed("writing systemd's timestamps"))?;
     for name in ["dev", "proc", "sys", "run"] {
         let from = Path::new("/").join(name);
-        mount(Some(&from), &root.join(name), None::<&str>, MsFlags::MS_MOVE, None::<&str>)
-            .map_err(failed_nix(format!("moving /{name}")))?;
+        mount(
+            Some(&from),
+            &root.join(name),
+            None::<&str>,
+            MsFlags::MS_MOVE,
+            None::<&str>,
+        )
+        .map_err(failed_nix(format!("moving /{name}")))?;
     }
     chdir(root).map_err(failed_nix(format!("entering {}", root.display())))?;
     empty_initrd();
-    mount(Some("."), "/", None::<&str>, MsFlags::MS_MOVE, None::<&str>).map_err(failed_nix("moving the root"))?;
+    mount(Some("."), "/", None::<&str>, MsFlags::MS_MOVE, None::<&str>)
+        .map_err(failed_nix("moving the root"))?;
     chroot(".").map_err(failed_nix("changing the root"))?;
     chdir("/").map_err(failed_nix("entering the new root"))?;
 
@@ -87,7 +105,11 @@ pub(super) fn switch_root(root: &Path, init: &str, started: Started) -> Result<s
 fn systemd_state(started: Started) -> io::Result<OwnedFd> {
     // Without MFD_CLOEXEC: systemd inherits it.
     let mut file = File::from(memfd_create(c"systemd-state", MFdFlags::empty())?);
-    writeln!(file, "initrd-timestamp={} {}", started.realtime_usec, started.monotonic_usec)?;
+    writeln!(
+        file,
+        "initrd-timestamp={} {}",
+        started.realtime_usec, started.monotonic_usec
+    )?;
     writeln!(file)?;
     file.rewind()?;
     Ok(file.into())
@@ -100,7 +122,9 @@ fn empty_initrd() {
         let kind = found.filesystem_type();
         kind == TMPFS_MAGIC || kind.0 == RAMFS_MAGIC
     });
-    let Ok(root) = fs::symlink_metadata("/") else { return };
+    let Ok(root) = fs::symlink_metadata("/") else {
+        return;
+    };
     if in_memory {
         remove_below(Path::new("/"), root.dev());
     }
@@ -110,10 +134,14 @@ fn empty_initrd() {
 const RAMFS_MAGIC: nix::libc::__fsword_t = 0x8584_58f6;
 
 fn remove_below(directory: &Path, device: u64) {
-    let Ok(entries) = fs::read_dir(directory) else { return };
+    let Ok(entries) = fs::read_dir(directory) else {
+        return;
+    };
     let entries: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).collect();
     for path in entries {
-        let Ok(metadata) = fs::symlink_metadata(&path) else { continue };
+        let Ok(metadata) = fs::symlink_metadata(&path) else {
+            continue;
+        };
         if metadata.dev() != device {
             continue;
         }

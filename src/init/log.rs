@@ -32,7 +32,11 @@ fn line(level: Level, text: &str) -> String {
         Level::Debug | Level::Trace => 7,
     };
     // The kernel cuts records at about 1 KiB; a line feed would end the record.
-    let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(900).collect();
+    let text: String = text
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .take(900)
+        .collect();
     format!("<{priority}>keel: {text}\n")
 }
 

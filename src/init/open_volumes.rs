@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use log::info;
 
 use super::boot::Boot;
+use super::cmdline::DeviceSpec;
 use super::devices::BlockDevice;
 use super::report::Unlocked as UnlockedReport;
 use super::unlock::{Attempt, Volume, default_name, mapper_path};
 use super::volumes::Wanted;
-use super::cmdline::DeviceSpec;
 use crate::block::dm::{self, Control, Table, Target, UdevFlags};
 use crate::block::luks::{self, CryptOptions, Header, Unlocked};
 use crate::block::lvm;
@@ -21,8 +21,12 @@ use crate::sys::keyring;
 impl Boot {
     /// Looks at a device that appeared.
     pub(super) fn consider(&mut self, number: DeviceNumber) {
-        let Some(device) = self.devices.get(number).cloned() else { return };
-        let Some(superblock) = &device.superblock else { return };
+        let Some(device) = self.devices.get(number).cloned() else {
+            return;
+        };
+        let Some(superblock) = &device.superblock else {
+            return;
+        };
         info!("{}: {}", device.display_name(), superblock.kind);
         match superblock.kind {
             Kind::Luks1 | Kind::Luks2 => self.luks_volume_appears(&device),
@@ -45,7 +49,10 @@ impl Boot {
             Err(error) => return self.warn(&format!("{path} can't be unlocked: {error}")),
         };
         let Some(name) = self.cmdline.luks_name(header.uuid()) else {
-            info!("{path}: LUKS volume {} isn't among those that rd.luks asks for", header.uuid());
+            info!(
+                "{path}: LUKS volume {} isn't among those that rd.luks asks for",
+                header.uuid()
+            );
             return;
         };
         let name = name.map_or_else(|| default_name(header.uuid()), ToOwned::to_owned);
@@ -53,14 +60,24 @@ impl Boot {
             self.warn(&format!("{path}: {warning}"));
         }
         for token in header.tokens() {
-            info!("{path}: has a {} token, which isn't used; the passphrase opens it", token.kind);
+            info!(
+                "{path}: has a {} token, which isn't used; the passphrase opens it",
+                token.kind
+            );
         }
-        self.keyring.found(Volume { name, device: device.number, path: device.path.clone(), header });
+        self.keyring.found(Volume {
+            name,
+            device: device.number,
+            path: device.path.clone(),
+            header,
+        });
     }
 
     /// Deals with the result of a passphrase on a volume: opens it, or says what is wrong with it.
     pub(super) fn take_attempt(&mut self, attempt: Attempt) {
-        let Some(volume) = self.keyring.volumes.get(&attempt.device) else { return };
+        let Some(volume) = self.keyring.volumes.get(&attempt.device) else {
+            return;
+        };
         let (name, path) = (volume.name.clone(), volume.path.display().to_string());
         let unlocked = match attempt.result {
             Ok(unlocked) => unlocked,
@@ -75,7 +92,10 @@ impl Boot {
         let opened = open_crypt(volume, &unlocked, options);
         let _ = self.keyring.volumes.remove(&attempt.device);
         if !unknown.is_empty() {
-            self.warn(&format!("{path}: options {} of rd.luks.options aren't known and ignored", unknown.join(", ")));
+            self.warn(&format!(
+                "{path}: options {} of rd.luks.options aren't known and ignored",
+                unknown.join(", ")
+            ));
         }
         match opened {
             Ok(number) => {
@@ -88,17 +108,24 @@ impl Boot {
                     duration_usec: u64::try_from(attempt.duration.as_micros()).unwrap_or(u64::MAX),
                 });
                 let link = mapper_path(&name);
-                self.mapped_device_appears(number, vec![link], dm::link_mapper("/dev".as_ref(), &name, number));
+                self.mapped_device_appears(
+                    number,
+                    vec![link],
+                    dm::link_mapper("/dev".as_ref(), &name, number),
+                );
             }
-            Err(error) => self.warn(&format!("{path} was unlocked, but its mapping {name} failed: {error}")),
+            Err(error) => self.warn(&format!(
+                "{path} was unlocked, but its mapping {name} failed: {error}"
+            )),
         }
     }
 
     fn physical_volume_appears(&mut self, device: &BlockDevice) {
         let name = device.display_name();
-        let read = device.open().map_err(|error| error.to_string()).and_then(|file| {
-            lvm::read_physical_volume(&file).map_err(|error| error.to_string())
-        });
+        let read = device
+            .open()
+            .map_err(|error| error.to_string())
+            .and_then(|file| lvm::read_physical_volume(&file).map_err(|error| error.to_string()));
         match read {
             Ok(Some(volume)) => {
                 for warning in &volume.warnings {
@@ -117,23 +144,41 @@ impl Boot {
 
     /// Activates the logical volumes that are wanted and whose parts are there.
     fn activate_volumes(&mut self) {
-        let devices: Vec<DeviceSpec> = self.cmdline.root.iter().chain(&self.cmdline.resume).cloned().collect();
-        let wanted = Wanted { parameters: &self.cmdline.lvm, devices: &devices };
+        let devices: Vec<DeviceSpec> = self
+            .cmdline
+            .root
+            .iter()
+            .chain(&self.cmdline.resume)
+            .cloned()
+            .collect();
+        let wanted = Wanted {
+            parameters: &self.cmdline.lvm,
+            devices: &devices,
+        };
         self.loader.wait_idle();
         for ready in self.groups.take_ready(wanted) {
             let full_name = ready.full_name();
-            let made = ready.table.as_ref().map_err(ToString::to_string).and_then(|table| {
-                Control::open()
-                    .and_then(|control| control.create(&ready.dm_name, &ready.dm_uuid, table, ready.options))
-                    .map_err(|error| error.to_string())
-            });
+            let made = ready
+                .table
+                .as_ref()
+                .map_err(ToString::to_string)
+                .and_then(|table| {
+                    Control::open()
+                        .and_then(|control| {
+                            control.create(&ready.dm_name, &ready.dm_uuid, table, ready.options)
+                        })
+                        .map_err(|error| error.to_string())
+                });
             match made {
                 Ok(number) => {
                     self.report.activated.push(full_name);
-                    let aliases =
-                        vec![mapper_path(&ready.dm_name), PathBuf::from("/dev").join(&ready.group).join(&ready.volume)];
-                    let links = dm::link_mapper("/dev".as_ref(), &ready.dm_name, number)
-                        .and_then(|()| dm::link_logical_volume("/dev".as_ref(), &ready.group, &ready.volume, number));
+                    let aliases = vec![
+                        mapper_path(&ready.dm_name),
+                        PathBuf::from("/dev").join(&ready.group).join(&ready.volume),
+                    ];
+                    let links = dm::link_mapper("/dev".as_ref(), &ready.dm_name, number).and_then(|()| {
+                        dm::link_logical_volume("/dev".as_ref(), &ready.group, &ready.volume, number)
+                    });
                     self.mapped_device_appears(number, aliases, links);
                 }
                 Err(error) => self.warn(&format!("logical volume {full_name} can't be activated: {error}")),
@@ -141,7 +186,12 @@ impl Boot {
         }
     }
 
-    fn mapped_device_appears(&mut self, number: DeviceNumber, aliases: Vec<PathBuf>, links: std::io::Result<()>) {
+    fn mapped_device_appears(
+        &mut self,
+        number: DeviceNumber,
+        aliases: Vec<PathBuf>,
+        links: std::io::Result<()>,
+    ) {
         let path = PathBuf::from(format!("/dev/dm-{}", number.minor));
         if let Err(error) = links {
             self.warn(&format!("the links of {} can't be made: {error}", path.display()));
@@ -168,19 +218,26 @@ impl Boot {
 
 /// Loads the dm-crypt table of an unlocked volume. The volume key goes through the kernel's keyring of this thread, and
 /// leaves it once the table is loaded.
-fn open_crypt(
-    volume: &Volume,
-    unlocked: &Unlocked,
-    options: CryptOptions,
-) -> Result<DeviceNumber, String> {
+fn open_crypt(volume: &Volume, unlocked: &Unlocked, options: CryptOptions) -> Result<DeviceNumber, String> {
     let header = &volume.header;
-    let size = super::devices::open(&volume.path).and_then(|file| file.size()).map_err(|error| error.to_string())?;
+    let size = super::devices::open(&volume.path)
+        .and_then(|file| file.size())
+        .map_err(|error| error.to_string())?;
     let sectors = header.segment_sectors(size).map_err(|error| error.to_string())?;
     let description = header.key_description();
-    let guard = keyring::add_logon_key(&description, unlocked.key.as_bytes()).map_err(|error| error.to_string())?;
+    let guard =
+        keyring::add_logon_key(&description, unlocked.key.as_bytes()).map_err(|error| error.to_string())?;
     let parameters = header.dm_parameters(unlocked, &description, volume.device, options);
-    let table = Table::from(vec![Target { start: 0, length: sectors, kind: "crypt".to_owned(), parameters }]);
-    let create = dm::CreateOptions { read_only: options.read_only, secure: true };
+    let table = Table::from(vec![Target {
+        start: 0,
+        length: sectors,
+        kind: "crypt".to_owned(),
+        parameters,
+    }]);
+    let create = dm::CreateOptions {
+        read_only: options.read_only,
+        secure: true,
+    };
     let number = Control::open()
         .and_then(|control| control.create(&volume.name, &header.dm_uuid(&volume.name), &table, create))
         .map_err(|error| error.to_string())?;

@@ -81,7 +81,10 @@ pub struct GenerationReport {
 impl Report {
     /// An empty report.
     pub fn new() -> Self {
-        Report { version: 1, ..Report::default() }
+        Report {
+            version: 1,
+            ..Report::default()
+        }
     }
 
     /// Notes that a phase is reached, the first time only: a second passphrase doesn't move the first prompt.
@@ -89,7 +92,10 @@ impl Report {
         if self.phases.iter().all(|phase| phase.name != name) {
             let monotonic_usec = monotonic_usec();
             log::info!("phase {name} at {monotonic_usec} us");
-            self.phases.push(Phase { name: name.to_owned(), monotonic_usec });
+            self.phases.push(Phase {
+                name: name.to_owned(),
+                monotonic_usec,
+            });
         }
     }
 

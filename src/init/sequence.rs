@@ -28,21 +28,32 @@ const SCRATCH: &str = "/run/keel/images";
 
 /// Early boot, from the first instruction to systemd. Returns only when it can't go on at all.
 pub fn run() -> Result<Infallible, InitError> {
-    let started = Started { realtime_usec: realtime_usec(), monotonic_usec: monotonic_usec() };
+    let started = Started {
+        realtime_usec: realtime_usec(),
+        monotonic_usec: monotonic_usec(),
+    };
     if getpid().as_raw() != 1 || !Path::new("/etc/initrd-release").exists() {
         return Err(InitError::NotInitrd);
     }
     early::mount_api_file_systems()?;
     let mut report = Report::new();
     report.reach("init");
-    let text = std::fs::read_to_string("/proc/cmdline")
-        .map_err(|source| InitError::Image { path: "/proc/cmdline", source })?;
+    let text = std::fs::read_to_string("/proc/cmdline").map_err(|source| InitError::Image {
+        path: "/proc/cmdline",
+        source,
+    })?;
     let (cmdline, warnings) = CommandLine::parse(&text);
-    let level = if cmdline.debug { LevelFilter::Debug } else { LevelFilter::Info };
+    let level = if cmdline.debug {
+        LevelFilter::Debug
+    } else {
+        LevelFilter::Info
+    };
     // Without a kernel log there is still the console.
     let _ = log::to_kernel_log(Path::new("/dev/kmsg"), level);
     if let Err(error) = memory::lock_memory() {
-        report.warn(format!("memory can't be locked, secrets could reach a swap device: {error}"));
+        report.warn(format!(
+            "memory can't be locked, secrets could reach a swap device: {error}"
+        ));
     }
     let mut boot = Boot::start(cmdline, report)?;
     for warning in warnings {
@@ -76,7 +87,11 @@ impl Boot {
         self.check_and_mount(&root)?;
         let generation = self.choose()?.map_err(Trouble::NoGeneration)?;
         self.assemble(&generation.system)?;
-        let init = self.cmdline.init.clone().unwrap_or_else(|| handoff::SYSTEMD.to_owned());
+        let init = self
+            .cmdline
+            .init
+            .clone()
+            .unwrap_or_else(|| handoff::SYSTEMD.to_owned());
         handoff::check_init(Path::new(SYSROOT), &init).map_err(Trouble::HandOff)?;
         link_systems(&generation.system);
         self.report.generation = Some(generation);
@@ -87,19 +102,29 @@ impl Boot {
             warn!("the report can't be written: {error}");
         }
         // From here on there is no way back: a failure is the end of this boot.
-        handoff::switch_root(Path::new(SYSROOT), &init, started).map_err(|error| InitError::HandOff(error).into())
+        handoff::switch_root(Path::new(SYSROOT), &init, started)
+            .map_err(|error| InitError::HandOff(error).into())
     }
 
     /// Continues a hibernated system, when there is one. Comes back only when there is none.
     fn resume(&mut self) -> Result<(), Stop> {
-        let Some(spec) = self.cmdline.resume.clone() else { return Ok(()) };
+        let Some(spec) = self.cmdline.resume.clone() else {
+            return Ok(());
+        };
         // Mounting the root under a hibernated system would destroy it, so its device is waited for like the root's.
         let device = self.find_device(&spec)?;
-        if device.superblock.as_ref().is_some_and(|found| found.kind == Kind::SwapSuspend) {
+        if device
+            .superblock
+            .as_ref()
+            .is_some_and(|found| found.kind == Kind::SwapSuspend)
+        {
             self.say(&format!("Resuming from {}.", device.display_name()));
             let number = format!("{}\n", device.number);
             if let Err(error) = fs::write("/sys/power/resume", number) {
-                self.warn(&format!("{} can't be resumed from: {error}", device.display_name()));
+                self.warn(&format!(
+                    "{} can't be resumed from: {error}",
+                    device.display_name()
+                ));
             }
             self.warn("the hibernated system didn't come back; starting anew");
         }
@@ -108,21 +133,33 @@ impl Boot {
 
     fn check_and_mount(&mut self, root: &BlockDevice) -> Result<(), Stop> {
         let device = root.display_name();
-        let probed = root.superblock.as_ref().filter(|found| found.kind.is_file_system()).map(|found| found.kind.name().to_owned());
-        let kind = self.cmdline.root_kind.clone().or(probed).ok_or_else(|| Trouble::Mount {
-            device: device.clone(),
-            kind: "a file system".to_owned(),
-            reason: "none is recognised on it; is root= the right device? rootfstype= names the type".to_owned(),
-        })?;
+        let probed = root
+            .superblock
+            .as_ref()
+            .filter(|found| found.kind.is_file_system())
+            .map(|found| found.kind.name().to_owned());
+        let kind = self
+            .cmdline
+            .root_kind
+            .clone()
+            .or(probed)
+            .ok_or_else(|| Trouble::Mount {
+                device: device.clone(),
+                kind: "a file system".to_owned(),
+                reason: "none is recognised on it; is root= the right device? rootfstype= names the type"
+                    .to_owned(),
+            })?;
         self.loader.request_name(&kind);
         let check = self.check(root, &kind)?;
         self.report.reach("root-checked");
         // Module loads are waited for as events; nothing else needs the loop now.
         self.loader.wait_idle();
-        mount_root(&root.path, &kind, self.cmdline.root_flags.as_deref()).map_err(|reason| Trouble::Mount {
-            device: device.clone(),
-            kind: kind.clone(),
-            reason,
+        mount_root(&root.path, &kind, self.cmdline.root_flags.as_deref()).map_err(|reason| {
+            Trouble::Mount {
+                device: device.clone(),
+                kind: kind.clone(),
+                reason,
+            }
         })?;
         self.report.reach("root-mounted");
         self.report.root = Some(RootReport { device, kind, check });
@@ -139,7 +176,8 @@ impl Boot {
         match outcome {
             Outcome::Clean { summary } => {
                 // systemd-fsck-root.service is skipped when this exists.
-                let _ = fs::create_dir_all("/run/initramfs").and_then(|()| fs::write("/run/initramfs/fsck-root", ""));
+                let _ = fs::create_dir_all("/run/initramfs")
+                    .and_then(|()| fs::write("/run/initramfs/fsck-root", ""));
                 Ok(summary)
             }
             Outcome::Skipped { reason } => Ok(format!("not checked: {reason}")),
@@ -161,8 +199,10 @@ impl Boot {
             kernel_modules: kernel_modules.as_deref(),
             machine_id: self.cmdline.machine_id.as_deref(),
         };
-        let assembled =
-            assemble_root(&request).map_err(|source| Trouble::Assemble { system: system.to_owned(), source })?;
+        let assembled = assemble_root(&request).map_err(|source| Trouble::Assemble {
+            system: system.to_owned(),
+            source,
+        })?;
         for warning in assembled.warnings {
             self.warn(&warning.to_string());
         }

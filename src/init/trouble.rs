@@ -6,7 +6,7 @@ use super::boot::Boot;
 use super::cmdline::{DeviceSpec, FsckRepair};
 use super::console::{Echo, Line, Prompt};
 use super::handoff::HandOffError;
-use super::{InitError, power};
+use super::{InitError, modules, power};
 use crate::root::AssembleError;
 
 /// How long a machine that is to recover by itself (`panic=`, as entries on trial carry) waits for somebody.
@@ -77,7 +77,11 @@ pub(super) enum Answer {
 
 const ANSWERS: &[(&str, Answer, &str)] = &[
     ("r", Answer::Retry, "try again"),
-    ("f", Answer::Repair, "let e2fsck mend everything it finds, then try again"),
+    (
+        "f",
+        Answer::Repair,
+        "let e2fsck mend everything it finds, then try again",
+    ),
     ("g", Answer::AnotherGeneration, "choose another generation"),
     ("b", Answer::Reboot, "reboot"),
     ("p", Answer::PowerOff, "power off"),
@@ -101,12 +105,18 @@ fn menu(offered: impl Fn(Answer) -> bool) -> Prompt {
         text.extend(["  ", key, "  ", meaning, "\n"]);
     }
     text.push_str("What now? ");
-    Prompt { text, echo: Echo::Plain }
+    Prompt {
+        text,
+        echo: Echo::Plain,
+    }
 }
 
 fn parse(line: &Line, offered: impl Fn(Answer) -> bool) -> Option<Answer> {
     let typed = std::str::from_utf8(&line.bytes).ok()?.trim().to_ascii_lowercase();
-    ANSWERS.iter().find(|(key, answer, _)| *key == typed && offered(*answer)).map(|(_, answer, _)| *answer)
+    ANSWERS
+        .iter()
+        .find(|(key, answer, _)| *key == typed && offered(*answer))
+        .map(|(_, answer, _)| *answer)
 }
 
 /// What can be done while the root is missing; waiting for it goes on meanwhile.
@@ -142,22 +152,43 @@ impl Boot {
     pub(super) fn unattended_deadline(&mut self) -> Option<Instant> {
         let unattended = self.cmdline.panic.is_some_and(|seconds| seconds != 0);
         unattended.then(|| {
-            self.say(&format!("Without an answer the machine reboots in {} seconds.", UNATTENDED.as_secs()));
+            self.say(&format!(
+                "Without an answer the machine reboots in {} seconds.",
+                UNATTENDED.as_secs()
+            ));
             Instant::now() + UNATTENDED
         })
     }
 
     /// Says what is missing and what is there.
     pub(super) fn explain_absence(&mut self, spec: &DeviceSpec) {
-        let mut text = vec![format!("The root file system {spec} hasn't appeared. Still waiting for it.")];
+        let mut text = vec![format!(
+            "The root file system {spec} hasn't appeared. Still waiting for it."
+        )];
         if self.devices.is_empty() {
             text.push("No disk has appeared at all.".to_owned());
         } else {
             text.push("Devices that have appeared:".to_owned());
-            text.extend(self.devices.describe().into_iter().map(|line| format!("  {line}")));
+            text.extend(
+                self.devices
+                    .describe()
+                    .into_iter()
+                    .map(|line| format!("  {line}")),
+            );
         }
         text.extend(self.groups.explain());
-        let unmatched = self.loader.unmatched();
+        let served = modules::served("/sys".as_ref());
+        let is_served = |line: &str| {
+            served
+                .iter()
+                .any(|modalias| line.ends_with(&format!("modalias {modalias}")))
+        };
+        let unmatched: Vec<String> = self
+            .loader
+            .unmatched()
+            .into_iter()
+            .filter(|line| !is_served(line))
+            .collect();
         if !unmatched.is_empty() {
             text.push("Hardware for which this initrd has no module:".to_owned());
             text.extend(unmatched.into_iter().map(|line| format!("  {line}")));

@@ -40,7 +40,9 @@ pub(super) struct Uevent {
 impl Uevent {
     /// Reads one datagram. `None` for what isn't an event of the kernel.
     pub(super) fn parse(datagram: &[u8]) -> Option<Uevent> {
-        let mut fields = datagram.split(|&byte| byte == 0).map(|field| std::str::from_utf8(field).ok());
+        let mut fields = datagram
+            .split(|&byte| byte == 0)
+            .map(|field| std::str::from_utf8(field).ok());
         let header = fields.next()??;
         let (action, device_path) = header.split_once('@')?;
         let mut event = Uevent::from_variables(fields.flatten());
@@ -76,7 +78,9 @@ impl Uevent {
         };
         let (mut major, mut minor) = (None, None);
         for variable in variables {
-            let Some((key, value)) = variable.split_once('=') else { continue };
+            let Some((key, value)) = variable.split_once('=') else {
+                continue;
+            };
             match key {
                 "SUBSYSTEM" => value.clone_into(&mut event.subsystem),
                 "MODALIAS" => event.modalias = Some(value.to_owned()),
@@ -88,7 +92,9 @@ impl Uevent {
                 _ => {}
             }
         }
-        event.number = major.zip(minor).map(|(major, minor)| DeviceNumber { major, minor });
+        event.number = major
+            .zip(minor)
+            .map(|(major, minor)| DeviceNumber { major, minor });
         event
     }
 }

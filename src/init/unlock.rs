@@ -72,23 +72,39 @@ impl Trial {
     ) -> io::Result<Trial> {
         let (ready, mut signal) = io::pipe()?;
         let (sender, attempts) = mpsc::channel();
-        let work: Vec<(DeviceNumber, PathBuf, Header)> =
-            volumes.map(|volume| (volume.device, volume.path.clone(), volume.header.clone())).collect();
+        let work: Vec<(DeviceNumber, PathBuf, Header)> = volumes
+            .map(|volume| (volume.device, volume.path.clone(), volume.header.clone()))
+            .collect();
         let secret = passphrase.clone();
-        let _ = std::thread::Builder::new().name("unlock".to_owned()).spawn(move || {
-            for (device, path, header) in work {
-                let started = Instant::now();
-                let result = devices::open(&path).map_err(AttemptError::Read).and_then(|file| {
-                    header.unlock(&file, &secret).map_err(AttemptError::Unlock)
-                });
-                if sender.send(Attempt { device, result, duration: started.elapsed() }).is_err() {
-                    return;
+        let _ = std::thread::Builder::new()
+            .name("unlock".to_owned())
+            .spawn(move || {
+                for (device, path, header) in work {
+                    let started = Instant::now();
+                    let result = devices::open(&path)
+                        .map_err(AttemptError::Read)
+                        .and_then(|file| header.unlock(&file, &secret).map_err(AttemptError::Unlock));
+                    if sender
+                        .send(Attempt {
+                            device,
+                            result,
+                            duration: started.elapsed(),
+                        })
+                        .is_err()
+                    {
+                        return;
+                    }
+                    let _ = signal.write_all(&[1]);
                 }
-                let _ = signal.write_all(&[1]);
-            }
-            // Dropping the sender and the pipe says that all is done.
-        })?;
-        Ok(Trial { attempts, ready, passphrase, typed: false, opened: false })
+                // Dropping the sender and the pipe says that all is done.
+            })?;
+        Ok(Trial {
+            attempts,
+            ready,
+            passphrase,
+            typed: false,
+            opened: false,
+        })
     }
 
     /// Becomes readable when an attempt is done.
@@ -105,7 +121,6 @@ impl Trial {
         }
     }
 }
-
 
 /// The locked volumes, and the passphrases that have proved themselves.
 #[derive(Default)]
@@ -150,10 +165,17 @@ impl Keyring {
         if self.trial.is_some() || self.volumes.keys().all(|device| self.tried.contains(device)) {
             return self.trial.is_some();
         }
-        let fresh: BTreeSet<_> = self.volumes.keys().copied().filter(|device| !self.tried.contains(device)).collect();
+        let fresh: BTreeSet<_> = self
+            .volumes
+            .keys()
+            .copied()
+            .filter(|device| !self.tried.contains(device))
+            .collect();
         self.tried.extend(&fresh);
         // In practice there is one; a machine with several passphrases asks for each once.
-        let Some(passphrase) = self.proven.last().cloned() else { return false };
+        let Some(passphrase) = self.proven.last().cloned() else {
+            return false;
+        };
         self.start(passphrase, |device| fresh.contains(&device)).is_ok()
     }
 
@@ -166,7 +188,11 @@ impl Keyring {
         Ok(())
     }
 
-    fn start(&mut self, passphrase: Zeroizing<Vec<u8>>, wanted: impl Fn(DeviceNumber) -> bool) -> io::Result<()> {
+    fn start(
+        &mut self,
+        passphrase: Zeroizing<Vec<u8>>,
+        wanted: impl Fn(DeviceNumber) -> bool,
+    ) -> io::Result<()> {
         let volumes = self.volumes.values().filter(|volume| wanted(volume.device));
         self.trial = Some(Trial::start(volumes, passphrase)?);
         Ok(())
@@ -194,9 +220,15 @@ impl Keyring {
 
     /// What the prompt says: the volumes that are waited for.
     pub(super) fn prompt(&self) -> Option<String> {
-        let mut names = self.volumes.values().map(|volume| format!("{} ({})", volume.name, volume.path.display()));
+        let mut names = self
+            .volumes
+            .values()
+            .map(|volume| format!("{} ({})", volume.name, volume.path.display()));
         let first = names.next()?;
-        Some(format!("Passphrase for {}: ", names.fold(first, |text, name| format!("{text}, {name}"))))
+        Some(format!(
+            "Passphrase for {}: ",
+            names.fold(first, |text, name| format!("{text}, {name}"))
+        ))
     }
 }
 

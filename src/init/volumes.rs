@@ -54,7 +54,10 @@ pub(super) struct Wanted<'a> {
 impl Wanted<'_> {
     /// Whether the boot depends on the volume.
     fn needs(self, group: &str, volume: &LogicalVolume) -> bool {
-        let paths = [format!("/dev/{group}/{}", volume.name), format!("/dev/mapper/{}", dm_name(group, &volume.name))];
+        let paths = [
+            format!("/dev/{group}/{}", volume.name),
+            format!("/dev/mapper/{}", dm_name(group, &volume.name)),
+        ];
         self.devices.iter().any(|spec| match spec {
             DeviceSpec::Path(path) => paths.iter().any(|own| path.as_os_str() == own.as_str()),
             _ => false,
@@ -105,8 +108,13 @@ impl VolumeGroups {
     /// Groups that aren't touched, each once.
     pub(super) fn take_refusals(&mut self) -> Vec<String> {
         let groups = self.groups.groups();
-        let refusals = groups.iter().filter_map(Group::refusal).map(|refusal| refusal.to_string());
-        refusals.filter(|text| self.reported.insert(text.clone())).collect()
+        let refusals = groups
+            .iter()
+            .filter_map(Group::refusal)
+            .map(|refusal| refusal.to_string());
+        refusals
+            .filter(|text| self.reported.insert(text.clone()))
+            .collect()
     }
 
     /// What keeps volumes from being active, for the person who misses one.
@@ -118,8 +126,13 @@ impl VolumeGroups {
                 lines.push(refusal.to_string());
             }
             for missing in group.missing() {
-                let hint = missing.device_hint.map_or_else(String::new, |hint| format!(", which was {hint}"));
-                lines.push(format!("Volume group {name} lacks physical volume {}{hint}.", missing.id));
+                let hint = missing
+                    .device_hint
+                    .map_or_else(String::new, |hint| format!(", which was {hint}"));
+                lines.push(format!(
+                    "Volume group {name} lacks physical volume {}{hint}.",
+                    missing.id
+                ));
             }
         }
         lines
@@ -134,6 +147,9 @@ fn describe(group: &Group<'_>, volume: &LogicalVolume) -> Ready {
         dm_name: dm_name(&metadata.name, &volume.name),
         dm_uuid: dm_uuid(&metadata.id, &volume.id),
         table: group.table(volume),
-        options: CreateOptions { read_only: !volume.is_writable(), secure: false },
+        options: CreateOptions {
+            read_only: !volume.is_writable(),
+            secure: false,
+        },
     }
 }

@@ -105,12 +105,22 @@ pub fn build(recipe: &Recipe) -> Result<Image, BuildError> {
     let microcode_bytes = bytes.len();
     let plain = archive.to_bytes().map_err(BuildError::Compress)?;
     bytes.extend(zstd::bulk::compress(&plain, recipe.compression_level).map_err(BuildError::Compress)?);
-    let contents = archive.list().map(|(name, size)| (name.to_owned(), size)).collect();
-    Ok(Image { bytes, microcode_bytes, contents })
+    let contents = archive
+        .list()
+        .map(|(name, size)| (name.to_owned(), size))
+        .collect();
+    Ok(Image {
+        bytes,
+        microcode_bytes,
+        contents,
+    })
 }
 
 fn early_microcode(firmware: &Path) -> Result<Vec<u8>, BuildError> {
-    let read_error = |source| BuildError::Read { path: firmware.to_owned(), source };
+    let read_error = |source| BuildError::Read {
+        path: firmware.to_owned(),
+        source,
+    };
     let archive = microcode::archive(firmware).map_err(read_error)?;
     if archive.list().next().is_none() {
         return Ok(Vec::new());
@@ -119,12 +129,21 @@ fn early_microcode(firmware: &Path) -> Result<Vec<u8>, BuildError> {
 }
 
 fn program(path: &Path) -> Result<Vec<u8>, BuildError> {
-    let bytes = fs::read(path).map_err(|source| BuildError::Read { path: path.to_owned(), source })?;
-    elf::check_static(&bytes).map_err(|source| BuildError::Program { path: path.to_owned(), source })?;
+    let bytes = fs::read(path).map_err(|source| BuildError::Read {
+        path: path.to_owned(),
+        source,
+    })?;
+    elf::check_static(&bytes).map_err(|source| BuildError::Program {
+        path: path.to_owned(),
+        source,
+    })?;
     Ok(bytes)
 }
 
 /// os-release(5), for programs that ask whether they run in an initrd.
 fn release() -> String {
-    format!("NAME=\"keel initrd\"\nID=keel-initrd\nVERSION_ID={}\n", env!("CARGO_PKG_VERSION"))
+    format!(
+        "NAME=\"keel initrd\"\nID=keel-initrd\nVERSION_ID={}\n",
+        env!("CARGO_PKG_VERSION")
+    )
 }

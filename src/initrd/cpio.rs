@@ -55,25 +55,38 @@ impl Archive {
     }
 
     /// Adds a character device with its directories.
-    pub fn character_device(&mut self, path: &str, mode: u32, major: u32, minor: u32) -> Result<(), CpioError> {
+    pub fn character_device(
+        &mut self,
+        path: &str,
+        mode: u32,
+        major: u32,
+        minor: u32,
+    ) -> Result<(), CpioError> {
         self.add(path, mode | 0o020_000, Content::CharacterDevice { major, minor })
     }
 
     /// Names in the order in which they are written, with their sizes in bytes.
     pub fn list(&self) -> impl Iterator<Item = (&str, usize)> {
-        self.entries.iter().map(|(name, entry)| (name.as_str(), entry.content.bytes().len()))
+        self.entries
+            .iter()
+            .map(|(name, entry)| (name.as_str(), entry.content.bytes().len()))
     }
 
     fn add(&mut self, path: &str, mode: u32, content: Content) -> Result<(), CpioError> {
         let valid = !path.is_empty()
             && !path.contains('\0')
-            && path.split('/').all(|part| !part.is_empty() && part != "." && part != "..");
+            && path
+                .split('/')
+                .all(|part| !part.is_empty() && part != "." && part != "..");
         if !valid {
             return Err(CpioError::Name(path.to_owned()));
         }
         for (index, _) in path.match_indices('/') {
             let parent = path.get(..index).unwrap_or_default().to_owned();
-            let _ = self.entries.entry(parent).or_insert(Entry { mode: 0o040_755, content: Content::Directory });
+            let _ = self.entries.entry(parent).or_insert(Entry {
+                mode: 0o040_755,
+                content: Content::Directory,
+            });
         }
         let _ = self.entries.insert(path.to_owned(), Entry { mode, content });
         Ok(())
@@ -83,9 +96,17 @@ impl Archive {
     pub fn write(&self, output: &mut impl Write) -> io::Result<()> {
         for (number, (name, entry)) in self.entries.iter().enumerate() {
             // The kernel joins files with one inode number and several links; here each has one of its own.
-            write_entry(output, u32::try_from(number + 1).map_err(io::Error::other)?, name, entry)?;
+            write_entry(
+                output,
+                u32::try_from(number + 1).map_err(io::Error::other)?,
+                name,
+                entry,
+            )?;
         }
-        let trailer = Entry { mode: 0, content: Content::Directory };
+        let trailer = Entry {
+            mode: 0,
+            content: Content::Directory,
+        };
         write_entry(output, 0, "TRAILER!!!", &trailer)
     }
 
@@ -109,7 +130,11 @@ impl Content {
 
 fn write_entry(output: &mut impl Write, inode: u32, name: &str, entry: &Entry) -> io::Result<()> {
     let content = entry.content.bytes();
-    let links = if matches!(entry.content, Content::Directory) { 2 } else { 1 };
+    let links = if matches!(entry.content, Content::Directory) {
+        2
+    } else {
+        1
+    };
     let (major, minor) = match entry.content {
         Content::CharacterDevice { major, minor } => (major, minor),
         _ => (0, 0),
@@ -117,7 +142,9 @@ fn write_entry(output: &mut impl Write, inode: u32, name: &str, entry: &Entry) -
     let size = u32::try_from(content.len()).map_err(io::Error::other)?;
     let name_size = u32::try_from(name.len() + 1).map_err(io::Error::other)?;
     // inode, mode, uid, gid, links, mtime, size, device major and minor, rdev major and minor, name size, checksum
-    let fields = [inode, entry.mode, 0, 0, links, 0, size, 0, 0, major, minor, name_size, 0];
+    let fields = [
+        inode, entry.mode, 0, 0, links, 0, size, 0, 0, major, minor, name_size, 0,
+    ];
     let mut header = String::from("070701");
     for field in fields {
         let _ = write!(header, "{field:08x}");
@@ -132,7 +159,11 @@ fn write_entry(output: &mut impl Write, inode: u32, name: &str, entry: &Entry) -
 
 /// Headers and contents start at multiples of four bytes.
 fn pad(output: &mut impl Write, length: usize) -> io::Result<()> {
-    output.write_all([0; 3].get(..length.next_multiple_of(4) - length).unwrap_or_default())
+    output.write_all(
+        [0; 3]
+            .get(..length.next_multiple_of(4) - length)
+            .unwrap_or_default(),
+    )
 }
 
 #[cfg(test)]
@@ -156,7 +187,10 @@ mod tests {
             .unwrap();
         archive.write(child.stdin.as_mut().unwrap()).unwrap();
         let text = String::from_utf8(child.wait_with_output().unwrap().stdout).unwrap();
-        let lines: Vec<String> = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+        let lines: Vec<String> = text
+            .lines()
+            .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+            .collect();
         assert_eq!(
             lines,
             [
@@ -173,7 +207,10 @@ mod tests {
     #[test]
     fn names_that_lead_elsewhere_are_refused() {
         for name in ["", "/a", "a//b", "../a", "a/./b", "a/"] {
-            assert!(Archive::default().file(name, 0o644, Vec::new()).is_err(), "{name:?}");
+            assert!(
+                Archive::default().file(name, 0o644, Vec::new()).is_err(),
+                "{name:?}"
+            );
         }
     }
 }

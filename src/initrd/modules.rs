@@ -14,7 +14,9 @@ const LARGEST_MODULE: u64 = 256 << 20;
 #[derive(Debug, thiserror::Error)]
 pub enum ResolveError {
     /// A file of the tree.
-    #[error("{path} can't be read: {source}; is {tree} the module directory of a kernel, and was depmod run?")]
+    #[error(
+        "{path} can't be read: {source}; is {tree} the module directory of a kernel, and was depmod run?"
+    )]
     Read {
         /// The file.
         path: PathBuf,
@@ -138,17 +140,29 @@ impl ModuleTree {
                 });
             };
             let depends = depends.split_ascii_whitespace().map(module_name).collect();
-            let _ = self.modules.insert(module_name(path), Entry { path: path.to_owned(), depends });
+            let _ = self.modules.insert(
+                module_name(path),
+                Entry {
+                    path: path.to_owned(),
+                    depends,
+                },
+            );
         }
         Ok(())
     }
 
     /// `modules.builtin.modinfo`: records `module.key=value`, each ended by a NUL byte.
     fn read_builtin_aliases(&mut self) {
-        let Ok(bytes) = fs::read(self.directory.join("modules.builtin.modinfo")) else { return };
+        let Ok(bytes) = fs::read(self.directory.join("modules.builtin.modinfo")) else {
+            return;
+        };
         for record in bytes.split(|byte| *byte == 0) {
-            let Ok(record) = std::str::from_utf8(record) else { continue };
-            let Some((name, value)) = record.split_once('=') else { continue };
+            let Ok(record) = std::str::from_utf8(record) else {
+                continue;
+            };
+            let Some((name, value)) = record.split_once('=') else {
+                continue;
+            };
             if let Some((module, "alias")) = name.rsplit_once('.') {
                 let _ = self.builtin.insert(underscored(module));
                 self.builtin_aliases.push(value.to_owned());
@@ -167,7 +181,9 @@ impl ModuleTree {
     }
 
     fn optional_lines(&self, name: &str) -> Vec<String> {
-        fs::read_to_string(self.directory.join(name)).map(|text| meaningful(&text)).unwrap_or_default()
+        fs::read_to_string(self.directory.join(name))
+            .map(|text| meaningful(&text))
+            .unwrap_or_default()
     }
 
     /// Takes a line of modprobe.d(5). `install` and `remove` run programs, which an initrd doesn't have.
@@ -186,7 +202,10 @@ impl ModuleTree {
                 }
             }
             ["options", name, ref rest @ ..] => {
-                self.options.entry(underscored(name)).or_default().push(rest.join(" "));
+                self.options
+                    .entry(underscored(name))
+                    .or_default()
+                    .push(rest.join(" "));
             }
             ["alias", pattern, name] => self.aliases.push((pattern.to_owned(), underscored(name))),
             ["blacklist", name] => {
@@ -209,13 +228,19 @@ impl ModuleTree {
             let name = underscored(name.trim_end_matches('?'));
             if self.modules.contains_key(&name) {
                 let _ = wanted.insert(name);
-            } else if let Some(real) = self.alias_of(&name) {
-                let _ = wanted.insert(real);
-            } else if !optional && !self.builtin.contains(&name) {
+                continue;
+            }
+            let meant = self.meant_by(&name);
+            if meant.is_empty() && !optional && !self.builtin.contains(&name) {
                 return Err(self.unknown(&name));
             }
+            wanted.extend(meant);
         }
-        let mut order = Order { tree: self, done: BTreeMap::new(), modules: Vec::new() };
+        let mut order = Order {
+            tree: self,
+            done: BTreeMap::new(),
+            modules: Vec::new(),
+        };
         for name in &wanted {
             let _ = order.place(name, &mut Vec::new())?;
         }
@@ -224,15 +249,25 @@ impl ModuleTree {
 
     fn below(&self, directory: &str) -> impl Iterator<Item = String> {
         let prefix = format!("kernel/{directory}/");
-        let matching = self.modules.iter().filter(move |(_, entry)| entry.path.starts_with(&prefix));
+        let matching = self
+            .modules
+            .iter()
+            .filter(move |(_, entry)| entry.path.starts_with(&prefix));
         matching.map(|(name, _)| name.clone())
     }
 
-    fn alias_of(&self, name: &str) -> Option<String> {
-        self.aliases
-            .iter()
-            .find(|(pattern, module)| underscored(pattern) == *name && self.modules.contains_key(module))
-            .map(|(_, module)| module.clone())
+    /// The modules that a name means: itself, or all that have it as an alias (`crc32c` is what several can do).
+    fn meant_by(&self, name: &str) -> Vec<String> {
+        if self.modules.contains_key(name) {
+            return vec![name.to_owned()];
+        }
+        let having = self.aliases.iter().filter(|(alias, module)| {
+            underscored(alias) == *name
+                && self.modules.contains_key(module)
+                && !self.blacklist.contains(module)
+        });
+        let names: BTreeSet<&String> = having.map(|(_, module)| module).collect();
+        names.into_iter().cloned().collect()
     }
 
     fn unknown(&self, name: &str) -> ResolveError {
@@ -243,7 +278,11 @@ impl ModuleTree {
             .min()
             .filter(|(distance, _)| *distance <= name.len() / 2)
             .map_or_else(String::new, |(_, known)| format!("; the nearest one is {known}"));
-        ResolveError::Unknown { kernel: self.kernel.clone(), name: name.to_owned(), nearest }
+        ResolveError::Unknown {
+            kernel: self.kernel.clone(),
+            name: name.to_owned(),
+            nearest,
+        }
     }
 
     /// The content of a module, decompressed. Its signature stays: the kernel may insist on it.
@@ -263,9 +302,16 @@ impl ModuleTree {
             };
             let mut content = Vec::new();
             let length = reader.take(LARGEST_MODULE).read_to_end(&mut content)?;
-            if length as u64 == LARGEST_MODULE { Err(io::Error::other("it is too large")) } else { Ok(content) }
+            if length as u64 == LARGEST_MODULE {
+                Err(io::Error::other("it is too large"))
+            } else {
+                Ok(content)
+            }
         };
-        read().map_err(|source| ResolveError::Decompress { path: full.clone(), source })
+        read().map_err(|source| ResolveError::Decompress {
+            path: full.clone(),
+            source,
+        })
     }
 
     /// Version of the kernel.
@@ -290,7 +336,11 @@ impl Order<'_> {
         if above.iter().any(|known| known == name) {
             return Err(ResolveError::Cycle(name.to_owned()));
         }
-        let entry = self.tree.modules.get(name).ok_or_else(|| self.tree.unknown(name))?;
+        let entry = self
+            .tree
+            .modules
+            .get(name)
+            .ok_or_else(|| self.tree.unknown(name))?;
         above.push(name.to_owned());
         let mut depends = Vec::new();
         for needed in &entry.depends {
@@ -303,8 +353,8 @@ impl Order<'_> {
         // Soft dependencies may point at each other: they are placed once the module itself is.
         if let Some(soft) = self.tree.soft.get(name) {
             for wished in soft.before.iter().chain(&soft.after) {
-                if self.tree.modules.contains_key(wished) {
-                    let _ = self.place(wished, &mut Vec::new())?;
+                for module in self.tree.meant_by(wished) {
+                    let _ = self.place(&module, &mut Vec::new())?;
                 }
             }
         }
@@ -313,19 +363,32 @@ impl Order<'_> {
 
     fn finish(self) -> Resolved {
         let tree = self.tree;
-        let places = |names: &[String]| names.iter().filter_map(|name| self.done.get(name).copied()).collect();
+        let places = |names: &[String]| -> Vec<usize> {
+            let meant = names.iter().flat_map(|name| tree.meant_by(name));
+            meant
+                .filter_map(|module| self.done.get(&module).copied())
+                .collect()
+        };
         let mut files = Vec::new();
         let mut modules = Vec::new();
         for (name, depends) in &self.modules {
             let soft = tree.soft.get(name).cloned().unwrap_or_default();
-            let path = tree.modules.get(name).map(|entry| PathBuf::from(&entry.path)).unwrap_or_default();
+            let path = tree
+                .modules
+                .get(name)
+                .map(|entry| PathBuf::from(&entry.path))
+                .unwrap_or_default();
             modules.push(Module {
                 name: name.clone(),
                 file: format!("{name}.ko"),
                 depends: depends.clone(),
                 soft_before: places(&soft.before),
                 soft_after: places(&soft.after),
-                options: tree.options.get(name).map(|options| options.join(" ")).unwrap_or_default(),
+                options: tree
+                    .options
+                    .get(name)
+                    .map(|options| options.join(" "))
+                    .unwrap_or_default(),
             });
             files.push(path);
         }
@@ -348,7 +411,11 @@ impl Order<'_> {
 
 /// Lines with something in them.
 fn meaningful(text: &str) -> Vec<String> {
-    text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')).map(str::to_owned).collect()
+    text.lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .map(str::to_owned)
+        .collect()
 }
 
 /// The `.conf` files of a directory, in the order of their names.
@@ -361,7 +428,11 @@ fn configuration(directory: &Path) -> Vec<String> {
         .filter(|path| path.extension().is_some_and(|extension| extension == "conf"))
         .collect();
     files.sort();
-    files.iter().filter_map(|path| fs::read_to_string(path).ok()).flat_map(|text| meaningful(&text)).collect()
+    files
+        .iter()
+        .filter_map(|path| fs::read_to_string(path).ok())
+        .flat_map(|text| meaningful(&text))
+        .collect()
 }
 
 fn words(line: &str) -> Vec<&str> {

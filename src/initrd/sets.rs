@@ -40,7 +40,9 @@ impl FromStr for ModuleSet {
             "generic" => Ok(ModuleSet::Generic),
             "common" => Ok(ModuleSet::Common),
             "minimal" => Ok(ModuleSet::Minimal),
-            _ => Err(format!("there is no set {text:?}; sets are minimal, common and generic")),
+            _ => Err(format!(
+                "there is no set {text:?}; sets are minimal, common and generic"
+            )),
         }
     }
 }

@@ -100,13 +100,20 @@ fn assemble(request: &Request<'_>, mounted: &mut Mounted) -> Result<Assembled, A
     images::attach(writable, &etc, "etc.cfs")?;
     mounted.push(etc);
 
-    let warnings =
-        identity::settle(&Identity { root: request.root, system: request.system, machine_id: request.machine_id });
+    let warnings = identity::settle(&Identity {
+        root: request.root,
+        system: request.system,
+        machine_id: request.machine_id,
+    });
     Ok(Assembled { warnings })
 }
 
 fn mount_image(request: &Request<'_>, name: &str, target: &Path) -> Result<(), AssembleError> {
-    let file = open_part(request.root, &format!("{}/{name}", request.system), OFlag::O_RDONLY)?;
+    let file = open_part(
+        request.root,
+        &format!("{}/{name}", request.system),
+        OFlag::O_RDONLY,
+    )?;
     let objects = open_part(request.root, OBJECTS, OFlag::O_PATH | OFlag::O_DIRECTORY)?;
     let modules = match request.kernel_modules {
         Some(path) if name == "usr.cfs" => {
@@ -115,21 +122,34 @@ fn mount_image(request: &Request<'_>, name: &str, target: &Path) -> Result<(), A
         _ => None,
     };
     let below: Vec<_> = modules.iter().map(AsFd::as_fd).collect();
-    let image = Image { name, file: file.as_fd(), objects: objects.as_fd(), below: &below };
+    let image = Image {
+        name,
+        file: file.as_fd(),
+        objects: objects.as_fd(),
+        below: &below,
+    };
     let tree = image.mount(&request.scratch.join(name))?;
     Ok(images::attach(tree, target, name)?)
 }
 
 fn open_part(root: &Path, path: &str, flags: OFlag) -> Result<OwnedFd, AssembleError> {
-    let part_error = |source| AssembleError::Part { path: path.to_owned(), source };
-    RootDir::open(root).and_then(|root| root.open_at(path, flags)).map_err(part_error)
+    let part_error = |source| AssembleError::Part {
+        path: path.to_owned(),
+        source,
+    };
+    RootDir::open(root)
+        .and_then(|root| root.open_at(path, flags))
+        .map_err(part_error)
 }
 
 /// A work directory that no mount has used: a second overlay on the same one breaks copy-up through the first
 /// (seen on Linux 6.18). Those of earlier boots go.
 fn new_work_directory(root: &Path) -> Result<PathBuf, AssembleError> {
     let state = root.join(ETC_STATE);
-    let state_error = |source| AssembleError::EtcState { path: ETC_STATE.to_owned(), source };
+    let state_error = |source| AssembleError::EtcState {
+        path: ETC_STATE.to_owned(),
+        source,
+    };
     fs::create_dir_all(&state).map_err(state_error)?;
     for entry in fs::read_dir(&state).map_err(state_error)? {
         let entry = entry.map_err(state_error)?;

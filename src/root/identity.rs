@@ -4,9 +4,9 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
+use crate::sys::open_in_root::RootDir;
 use crate::system::accounts;
 use crate::system::declared::Declared;
-use crate::sys::open_in_root::RootDir;
 
 /// The system that was last assembled, below the root.
 const LAST_SYSTEM: &str = "var/lib/keel/last-system";
@@ -53,7 +53,10 @@ pub(super) fn settle(identity: &Identity<'_>) -> Vec<IdentityWarning> {
     }
     merge_accounts(identity, &mut warnings);
     if let Err(source) = note_system(root, identity.system) {
-        warnings.push(IdentityWarning::State { path: LAST_SYSTEM, source });
+        warnings.push(IdentityWarning::State {
+            path: LAST_SYSTEM,
+            source,
+        });
     }
     warnings
 }
@@ -67,14 +70,18 @@ fn machine_id(path: &Path, given: Option<&str>) -> io::Result<()> {
     let id = match given.filter(|id| is_machine_id(id)) {
         Some(id) => id.to_owned(),
         // A UUID of version 4 is what systemd makes itself (machine-id(5)).
-        None => fs::read_to_string("/proc/sys/kernel/random/uuid")?.trim().replace('-', ""),
+        None => fs::read_to_string("/proc/sys/kernel/random/uuid")?
+            .trim()
+            .replace('-', ""),
     };
     replace(path, format!("{id}\n").as_bytes())?;
     fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o444))
 }
 
 fn is_machine_id(text: &str) -> bool {
-    text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit()) && text.bytes().any(|byte| byte != b'0')
+    text.len() == 32
+        && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+        && text.bytes().any(|byte| byte != b'0')
 }
 
 fn merge_accounts(identity: &Identity<'_>, warnings: &mut Vec<IdentityWarning>) {
@@ -83,7 +90,9 @@ fn merge_accounts(identity: &Identity<'_>, warnings: &mut Vec<IdentityWarning>) 
         Err(reason) => return warnings.push(IdentityWarning::Accounts(reason)),
     };
     let record = identity.root.join(LAST_ACCOUNTS);
-    let previous: Option<Declared> = fs::read(&record).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    let previous: Option<Declared> = fs::read(&record)
+        .ok()
+        .and_then(|bytes| serde_json::from_slice(&bytes).ok());
     match accounts::apply(&identity.root.join("etc"), &declared, previous.as_ref()) {
         Ok(applied) => {
             for step in &applied.steps {
@@ -95,9 +104,14 @@ fn merge_accounts(identity: &Identity<'_>, warnings: &mut Vec<IdentityWarning>) 
         Err(error) => return warnings.push(IdentityWarning::Accounts(error.to_string())),
     }
     if previous.as_ref() != Some(&declared) {
-        let written = serde_json::to_vec(&declared).map_err(io::Error::other).and_then(|text| replace(&record, &text));
+        let written = serde_json::to_vec(&declared)
+            .map_err(io::Error::other)
+            .and_then(|text| replace(&record, &text));
         if let Err(source) = written {
-            warnings.push(IdentityWarning::State { path: LAST_ACCOUNTS, source });
+            warnings.push(IdentityWarning::State {
+                path: LAST_ACCOUNTS,
+                source,
+            });
         }
     }
 }

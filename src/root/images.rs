@@ -56,7 +56,10 @@ impl Image<'_> {
     /// A read-only tree of the image, attached nowhere yet. `scratch` is an empty directory on a file system that is
     /// no part of the tree; it is free again afterwards.
     pub(super) fn mount(&self, scratch: &Path) -> Result<DetachedMount, ImageError> {
-        let image_error = |source| ImageError::Image { image: self.name.to_owned(), source };
+        let image_error = |source| ImageError::Image {
+            image: self.name.to_owned(),
+            source,
+        };
         make_directory(scratch)?;
         let erofs = FsContext::open("erofs").map_err(image_error)?;
         let _ = erofs.set_path("source", self.file).map_err(image_error)?;
@@ -107,11 +110,18 @@ pub(super) fn writable_over(lower: &Path, upper: &Path, work: &Path) -> Result<D
     overlay.create(MountAttributes::default())
 }
 
-const READ_ONLY: MountAttributes =
-    MountAttributes { read_only: true, no_devices: true, no_setuid: false, no_exec: false };
+const READ_ONLY: MountAttributes = MountAttributes {
+    read_only: true,
+    no_devices: true,
+    no_setuid: false,
+    no_exec: false,
+};
 
 pub(super) fn make_directory(path: &Path) -> Result<(), ImageError> {
-    fs::create_dir_all(path).map_err(|source| ImageError::Directory { path: path.to_owned(), source })
+    fs::create_dir_all(path).map_err(|source| ImageError::Directory {
+        path: path.to_owned(),
+        source,
+    })
 }
 
 /// Attaches `tree` on `target`, naming the image on failure.

@@ -29,8 +29,12 @@ const DIRECTORIES: &[(&str, u32)] = &[
 ];
 
 /// Links of the merged `/usr` (systemd, "The Case for the /usr Merge").
-const LINKS: &[(&str, &str)] =
-    &[("bin", "usr/bin"), ("sbin", "usr/sbin"), ("lib", "usr/lib"), ("lib64", "usr/lib64")];
+const LINKS: &[(&str, &str)] = &[
+    ("bin", "usr/bin"),
+    ("sbin", "usr/sbin"),
+    ("lib", "usr/lib"),
+    ("lib64", "usr/lib64"),
+];
 
 /// A directory or link of the root file system that can't be made.
 #[derive(Debug, thiserror::Error)]
@@ -85,6 +89,9 @@ mod tests {
         let mode = |name: &str| fs::metadata(root.path().join(name)).unwrap().permissions().mode() & 0o7777;
         assert_eq!(mode("tmp"), 0o1777);
         assert_eq!(mode("home"), 0o711);
-        assert_eq!(fs::read_link(root.path().join("bin")).unwrap(), Path::new("usr/bin"));
+        assert_eq!(
+            fs::read_link(root.path().join("bin")).unwrap(),
+            Path::new("usr/bin")
+        );
     }
 }

@@ -126,7 +126,12 @@ impl Addition {
         let Prepared { temporary, nar } = prepared;
         let kind = Kind::Source(References::default());
         let path = make_store_path(self.layout.store_dir(), kind, &nar.sha256, name)?;
-        let info = PathInfo { path: path.clone(), nar, content_hash: nar.sha256, references: Vec::new() };
+        let info = PathInfo {
+            path: path.clone(),
+            nar,
+            content_hash: nar.sha256,
+            references: Vec::new(),
+        };
         self.stage(info, temporary)?;
         Ok(path)
     }
@@ -156,9 +161,14 @@ impl Addition {
         scanner.update(&archive);
         let mut references = scanner.found();
         references.retain(|path| *path != stand_in);
-        let itself = archive.windows(OWN_HASH.len()).any(|window| window == OWN_HASH.as_bytes());
+        let itself = archive
+            .windows(OWN_HASH.len())
+            .any(|window| window == OWN_HASH.as_bytes());
         let content_hash = hash_modulo(&archive, OWN_HASH.as_bytes());
-        let kind = Kind::Source(References { others: &references, itself });
+        let kind = Kind::Source(References {
+            others: &references,
+            itself,
+        });
         let path = make_store_path(self.layout.store_dir(), kind, &content_hash, name)?;
 
         files::remove_tree(&temporary).map_err(at(&temporary))?;
@@ -168,7 +178,15 @@ impl Addition {
             references.push(path.clone());
             references.sort_unstable();
         }
-        self.stage(PathInfo { path: path.clone(), nar, content_hash, references }, temporary)?;
+        self.stage(
+            PathInfo {
+                path: path.clone(),
+                nar,
+                content_hash,
+                references,
+            },
+            temporary,
+        )?;
         Ok(path)
     }
 
@@ -192,7 +210,9 @@ impl Addition {
         }
         directory.sync_all().map_err(at(&self.store))?;
         failpoint("before-register");
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(1, |time| time.as_secs());
+        let now = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .map_or(1, |time| time.as_secs());
         self.database.register(&infos, i64::try_from(now).unwrap_or(1))?;
         failpoint("after-register");
         Ok(())
@@ -208,7 +228,10 @@ impl Addition {
             Some(temporary)
         };
         // The first one keeps its files when two parts of one addition are equal.
-        let _first = self.staged.entry(info.path.clone()).or_insert(Staged { info, temporary });
+        let _first = self
+            .staged
+            .entry(info.path.clone())
+            .or_insert(Staged { info, temporary });
         Ok(())
     }
 }
@@ -245,8 +268,14 @@ impl SmallDirectory {
 }
 
 fn write_file(path: &Path, bytes: &[u8]) -> Result<(), AddError> {
-    let mut file = File::options().write(true).create_new(true).open(path).map_err(at(path))?;
-    file.write_all(bytes).and_then(|()| files::canonicalise_file(&file, false)).map_err(at(path))
+    let mut file = File::options()
+        .write(true)
+        .create_new(true)
+        .open(path)
+        .map_err(at(path))?;
+    file.write_all(bytes)
+        .and_then(|()| files::canonicalise_file(&file, false))
+        .map_err(at(path))
 }
 
 fn realise(node: &Node, path: &Path, pool: &Pool) -> Result<(), AddError> {
@@ -281,7 +310,8 @@ fn make_directories(layout: &Layout) -> Result<(), AddError> {
     if roots.symlink_metadata().is_err() {
         std::fs::create_dir_all(&roots).map_err(at(&roots))?;
         // The logical name, right once this store is the machine's; Nix looks into the profiles by themselves too.
-        files::link_atomically(Path::new(&layout.profiles_dir()), &roots.join("profiles")).map_err(at(&roots))?;
+        files::link_atomically(Path::new(&layout.profiles_dir()), &roots.join("profiles"))
+            .map_err(at(&roots))?;
     }
     Ok(())
 }
@@ -289,7 +319,11 @@ fn make_directories(layout: &Layout) -> Result<(), AddError> {
 fn remove_temporaries(store: &Path) -> Result<(), AddError> {
     for entry in std::fs::read_dir(store).map_err(at(store))? {
         let entry = entry.map_err(at(store))?;
-        if entry.file_name().as_encoded_bytes().starts_with(TEMPORARY.as_bytes()) {
+        if entry
+            .file_name()
+            .as_encoded_bytes()
+            .starts_with(TEMPORARY.as_bytes())
+        {
             files::remove_tree(&entry.path()).map_err(at(&entry.path()))?;
         }
     }
@@ -298,7 +332,8 @@ fn remove_temporaries(store: &Path) -> Result<(), AddError> {
 
 /// Ends the process as a power cut would, when a test asked for this place. Not in release builds.
 pub(crate) fn failpoint(name: &str) {
-    if cfg!(debug_assertions) && std::env::var_os("KEEL_TEST_FAILPOINT").is_some_and(|wanted| wanted == name) {
+    if cfg!(debug_assertions) && std::env::var_os("KEEL_TEST_FAILPOINT").is_some_and(|wanted| wanted == name)
+    {
         let _never = nix::sys::signal::raise(nix::sys::signal::Signal::SIGKILL);
     }
 }

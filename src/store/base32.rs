@@ -51,7 +51,12 @@ pub fn decode<const N: usize>(text: &str) -> Option<[u8; N]> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, unused_results)]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        unused_results
+    )]
     use super::*;
     use proptest::prelude::*;
 
@@ -59,16 +64,27 @@ mod tests {
     fn encodes_as_nix_does() {
         // nix-hash --type sha256 --to-base32 cffc06d0f004c5fb33a1b3ec8cd2014499af5ce06285cd270beaa094c78d8c69
         let hash = [
-            0xcf, 0xfc, 0x06, 0xd0, 0xf0, 0x04, 0xc5, 0xfb, 0x33, 0xa1, 0xb3, 0xec, 0x8c, 0xd2, 0x01, 0x44, 0x99,
-            0xaf, 0x5c, 0xe0, 0x62, 0x85, 0xcd, 0x27, 0x0b, 0xea, 0xa0, 0x94, 0xc7, 0x8d, 0x8c, 0x69,
+            0xcf, 0xfc, 0x06, 0xd0, 0xf0, 0x04, 0xc5, 0xfb, 0x33, 0xa1, 0xb3, 0xec, 0x8c, 0xd2, 0x01, 0x44,
+            0x99, 0xaf, 0x5c, 0xe0, 0x62, 0x85, 0xcd, 0x27, 0x0b, 0xea, 0xa0, 0x94, 0xc7, 0x8d, 0x8c, 0x69,
         ];
-        assert_eq!(encode(&hash), "0sccip3r987a1ckwv1b2w1faz6a40798rv5kl4rzpi84y380dz6g");
-        assert_eq!(decode::<32>("0sccip3r987a1ckwv1b2w1faz6a40798rv5kl4rzpi84y380dz6g"), Some(hash));
+        assert_eq!(
+            encode(&hash),
+            "0sccip3r987a1ckwv1b2w1faz6a40798rv5kl4rzpi84y380dz6g"
+        );
+        assert_eq!(
+            decode::<32>("0sccip3r987a1ckwv1b2w1faz6a40798rv5kl4rzpi84y380dz6g"),
+            Some(hash)
+        );
     }
 
     #[test]
     fn refuses_what_is_no_base32() {
-        for text in ["", "e", "zz", "0sccip3r987a1ckwv1b2w1faz6a40798rv5kl4rzpi84y380dz6u"] {
+        for text in [
+            "",
+            "e",
+            "zz",
+            "0sccip3r987a1ckwv1b2w1faz6a40798rv5kl4rzpi84y380dz6u",
+        ] {
             assert_eq!(decode::<32>(text), None, "{text}");
         }
         // 32 bytes leave four spare bits in the first character.

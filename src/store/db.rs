@@ -25,7 +25,9 @@ pub enum DbError {
     #[error("{0}: {1}")]
     File(String, #[source] io::Error),
     /// Made by another version of Nix.
-    #[error("the store has the database schema '{0}', keel knows {SCHEMA}: upgrade the store with a recent nix-store first")]
+    #[error(
+        "the store has the database schema '{0}', keel knows {SCHEMA}: upgrade the store with a recent nix-store first"
+    )]
     UnknownSchema(String),
     /// A row holds what is no store path.
     #[error("the store's database holds a bad path: {0}")]
@@ -78,13 +80,22 @@ impl Database {
         connection.busy_timeout(Duration::from_mins(1))?;
         // WAL as Nix has it. FULL, because a profile is switched to a system right after its registration: a power
         // cut must not forget the one and keep the other, or the next collection would delete that system.
-        connection.execute_batch("pragma journal_mode = wal; pragma synchronous = full; pragma foreign_keys = on;")?;
+        connection.execute_batch(
+            "pragma journal_mode = wal; pragma synchronous = full; pragma foreign_keys = on;",
+        )?;
         if !known {
-            connection.execute_batch(&format!("begin exclusive; {} commit;", include_str!("schema.sql")))?;
+            connection.execute_batch(&format!(
+                "begin exclusive; {} commit;",
+                include_str!("schema.sql")
+            ))?;
             files::write_atomically(&schema, SCHEMA.to_string().as_bytes(), 0o644)
                 .map_err(|error| DbError::File(schema.display().to_string(), error))?;
         }
-        Ok(Self { connection, store_dir: store_dir.to_owned(), _big_lock: big_lock })
+        Ok(Self {
+            connection,
+            store_dir: store_dir.to_owned(),
+            _big_lock: big_lock,
+        })
     }
 
     /// Whether `path` is registered.
@@ -97,7 +108,9 @@ impl Database {
         let row = self
             .connection
             .prepare_cached("select hash, coalesce(narSize, 0) from ValidPaths where path = ?")?
-            .query_row([path.absolute(&self.store_dir)], |row| Ok((row.get(0)?, row.get::<_, i64>(1)?)))
+            .query_row([path.absolute(&self.store_dir)], |row| {
+                Ok((row.get(0)?, row.get::<_, i64>(1)?))
+            })
             .optional()?;
         Ok(row.map(|(hash, size)| (hash, u64::try_from(size).unwrap_or(0))))
     }
@@ -109,14 +122,17 @@ impl Database {
              where r.path = ? order by v.path",
         )?;
         let rows = statement.query_map([path.absolute(&self.store_dir)], |row| row.get::<_, String>(0))?;
-        rows.map(|row| Ok(StorePath::from_absolute(&self.store_dir, &row?)?)).collect()
+        rows.map(|row| Ok(StorePath::from_absolute(&self.store_dir, &row?)?))
+            .collect()
     }
 
     /// Registers `all` in one transaction: after a power cut either all are valid or none. Paths that are valid
     /// already are left as they are. `now` is in seconds since 1970.
     pub fn register(&mut self, all: &[PathInfo], now: i64) -> Result<(), DbError> {
         let store_dir = self.store_dir.clone();
-        let transaction = self.connection.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+        let transaction = self
+            .connection
+            .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
         {
             let find = |path: &StorePath| -> Result<Option<i64>, DbError> {
                 Ok(transaction

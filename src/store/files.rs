@@ -17,7 +17,11 @@ const CANONICAL_TIME: i64 = 1;
 pub fn write_atomically(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let temporary = temporary_beside(path)?;
     remove_file_if_there(&temporary)?;
-    let mut file = File::options().write(true).create_new(true).mode(mode).open(&temporary)?;
+    let mut file = File::options()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(&temporary)?;
     file.write_all(bytes)?;
     // The mode given to open() is subject to the umask.
     file.set_permissions(Permissions::from_mode(mode))?;
@@ -62,7 +66,13 @@ pub fn canonicalise_link(path: &Path) -> io::Result<()> {
         std::os::unix::fs::lchown(path, Some(0), Some(0))?;
     }
     let time = TimeSpec::new(CANONICAL_TIME, 0);
-    Ok(utimensat(AT_FDCWD, path, &time, &time, UtimensatFlags::NoFollowSymlink)?)
+    Ok(utimensat(
+        AT_FDCWD,
+        path,
+        &time,
+        &time,
+        UtimensatFlags::NoFollowSymlink,
+    )?)
 }
 
 /// Removes what lies at `path`, read-only directories included; nothing there is fine.

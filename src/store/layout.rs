@@ -29,7 +29,11 @@ pub struct Layout {
 impl Layout {
     /// The usual directories below `root`.
     pub fn below(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into(), store_dir: "/nix/store".into(), state_dir: "/nix/var/nix".into() }
+        Self {
+            root: root.into(),
+            store_dir: "/nix/store".into(),
+            state_dir: "/nix/var/nix".into(),
+        }
     }
 
     /// Below `store` when given (`--store ROOT`); otherwise on this machine, where `NIX_STORE_DIR` and `NIX_STATE_DIR`
@@ -39,9 +43,10 @@ impl Layout {
             return Ok(Self::below(root));
         }
         let mut layout = Self::below("/");
-        for (variable, slot) in
-            [("NIX_STORE_DIR", &mut layout.store_dir), ("NIX_STATE_DIR", &mut layout.state_dir)]
-        {
+        for (variable, slot) in [
+            ("NIX_STORE_DIR", &mut layout.store_dir),
+            ("NIX_STATE_DIR", &mut layout.state_dir),
+        ] {
             if let Some(value) = std::env::var_os(variable) {
                 let value = value.to_string_lossy().into_owned();
                 let clean = value.strip_prefix('/').is_some_and(|rest| {
@@ -110,18 +115,29 @@ impl Layout {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, unused_results)]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        unused_results
+    )]
     use super::*;
 
     #[test]
     fn physical_names_are_below_the_root() {
         let layout = Layout::below("/sysroot");
-        assert_eq!(layout.physical(&layout.profiles_dir()), Path::new("/sysroot/nix/var/nix/profiles"));
+        assert_eq!(
+            layout.physical(&layout.profiles_dir()),
+            Path::new("/sysroot/nix/var/nix/profiles")
+        );
         let path = StorePath::from_base_name("mgvzxmm9gsamf9p3rfr8jva7rkfbwmbw-f").unwrap();
         assert_eq!(
             layout.physical_path(&path),
             Path::new("/sysroot/nix/store/mgvzxmm9gsamf9p3rfr8jva7rkfbwmbw-f")
         );
-        assert_eq!(layout.stamp(&path), "/nix/var/keel/objects/complete/mgvzxmm9gsamf9p3rfr8jva7rkfbwmbw-f");
+        assert_eq!(
+            layout.stamp(&path),
+            "/nix/var/keel/objects/complete/mgvzxmm9gsamf9p3rfr8jva7rkfbwmbw-f"
+        );
     }
 }

@@ -47,12 +47,19 @@ pub struct NarHash {
 
 /// Hash and size of the archive of what lies at `path`, without making it. `also` sees every byte too.
 pub fn hash(path: &Path, also: &mut dyn FnMut(&[u8])) -> Result<NarHash, NarError> {
-    let mut sink = HashSink { sha256: Sha256::new(), size: 0, also };
+    let mut sink = HashSink {
+        sha256: Sha256::new(),
+        size: 0,
+        also,
+    };
     let mut buffered = io::BufWriter::with_capacity(BUFFER, &mut sink);
     write(path, &mut buffered)?;
     buffered.flush()?;
     drop(buffered);
-    Ok(NarHash { sha256: sink.sha256.finalize().into(), size: sink.size })
+    Ok(NarHash {
+        sha256: sink.sha256.finalize().into(),
+        size: sink.size,
+    })
 }
 
 struct HashSink<'a> {
@@ -91,7 +98,11 @@ fn node(path: &Path, sink: &mut dyn Write, buffer: &mut [u8]) -> Result<(), NarE
     } else if metadata.is_dir() {
         string(sink, b"directory")?;
         let mut names = std::fs::read_dir(path)
-            .and_then(|entries| entries.map(|entry| entry.map(|e| e.file_name())).collect::<io::Result<Vec<_>>>())
+            .and_then(|entries| {
+                entries
+                    .map(|entry| entry.map(|e| e.file_name()))
+                    .collect::<io::Result<Vec<_>>>()
+            })
             .map_err(failed)?;
         names.sort_unstable();
         for name in names {
@@ -107,8 +118,11 @@ fn node(path: &Path, sink: &mut dyn Write, buffer: &mut [u8]) -> Result<(), NarE
 
 fn contents(path: &Path, size: u64, sink: &mut dyn Write, buffer: &mut [u8]) -> Result<(), NarError> {
     let failed = |error| NarError::Read(path.display().to_string(), error);
-    let mut file =
-        File::options().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC).open(path).map_err(failed)?;
+    let mut file = File::options()
+        .read(true)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC)
+        .open(path)
+        .map_err(failed)?;
     sink.write_all(&size.to_le_bytes())?;
     let mut seen = 0u64;
     loop {
@@ -140,12 +154,21 @@ fn string(sink: &mut dyn Write, bytes: &[u8]) -> Result<(), NarError> {
 
 fn padding(sink: &mut dyn Write, size: u64) -> Result<(), NarError> {
     let missing = (8 - size % 8) % 8;
-    Ok(sink.write_all([0u8; 8].get(..usize::try_from(missing).unwrap_or(0)).unwrap_or_default())?)
+    Ok(sink.write_all(
+        [0u8; 8]
+            .get(..usize::try_from(missing).unwrap_or(0))
+            .unwrap_or_default(),
+    )?)
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, unused_results)]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        unused_results
+    )]
     use super::*;
 
     #[test]
@@ -159,7 +182,10 @@ mod tests {
         assert_eq!(&out[..8], 13u64.to_le_bytes());
         assert!(out.windows(11).any(|w| w == b"\x03\0\0\0\0\0\0\0hi\n"));
         let seen = hash(&path, &mut |_| {}).unwrap();
-        assert_eq!((seen.size, seen.sha256), (out.len() as u64, Sha256::digest(&out).into()));
+        assert_eq!(
+            (seen.size, seen.sha256),
+            (out.len() as u64, Sha256::digest(&out).into())
+        );
     }
 
     #[test]

@@ -6,12 +6,12 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use super::Layout;
 use super::files;
 use super::path::StorePath;
 use super::pool::{Pool, object_name};
 use super::tree::Node;
 use super::verity::Digest;
-use super::Layout;
 
 /// Contents up to this many bytes lie in the image itself, as composefs does it.
 pub const INLINE_MAX: u64 = 64;
@@ -50,7 +50,9 @@ pub fn link_all(
             if let Node::File(_, id) = node {
                 match pool.content(*id) {
                     Ok(content) if content.size > INLINE_MAX => {
-                        let _first = wanted.entry(content.digest).or_insert_with(|| (path.to_owned(), content.size));
+                        let _first = wanted
+                            .entry(content.digest)
+                            .or_insert_with(|| (path.to_owned(), content.size));
                     }
                     Ok(_) => {}
                     Err(error) => failure = Some(at(path)(error)),
@@ -93,7 +95,8 @@ fn link(source: &Path, path: &Path) -> io::Result<()> {
 }
 
 fn intact(path: &Path, size: u64) -> bool {
-    path.symlink_metadata().is_ok_and(|metadata| metadata.is_file() && metadata.size() == size)
+    path.symlink_metadata()
+        .is_ok_and(|metadata| metadata.is_file() && metadata.size() == size)
 }
 
 fn sync(path: &Path) -> io::Result<()> {

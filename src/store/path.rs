@@ -30,7 +30,9 @@ pub enum PathError {
     #[error("the name '{0}' is longer than {NAME_MAX} characters")]
     NameTooLong(String),
     /// The name holds a character that Nix refuses, or reads as `.` or `..`.
-    #[error("the name '{0}' is refused: letters, digits and + - . _ ? = are allowed, and it may not be or start like '.' or '..'")]
+    #[error(
+        "the name '{0}' is refused: letters, digits and + - . _ ? = are allowed, and it may not be or start like '.' or '..'"
+    )]
     InvalidName(String),
 }
 
@@ -45,13 +47,19 @@ impl StorePath {
     /// From `<hash>-<name>`.
     pub fn from_base_name(base: &str) -> Result<Self, PathError> {
         let shorten = || short(base);
-        let (hash, rest) = base.split_at_checked(HASH_LEN).ok_or_else(|| PathError::MissingDash(shorten()))?;
-        let name = rest.strip_prefix('-').ok_or_else(|| PathError::MissingDash(shorten()))?;
+        let (hash, rest) = base
+            .split_at_checked(HASH_LEN)
+            .ok_or_else(|| PathError::MissingDash(shorten()))?;
+        let name = rest
+            .strip_prefix('-')
+            .ok_or_else(|| PathError::MissingDash(shorten()))?;
         if !hash.bytes().all(base32::is_digit) {
             return Err(PathError::InvalidHash(shorten()));
         }
         check_name(name)?;
-        Ok(Self { base: base.to_owned() })
+        Ok(Self {
+            base: base.to_owned(),
+        })
     }
 
     /// From an absolute path directly below `store_dir`.
@@ -156,7 +164,9 @@ pub fn make_store_path(
             *slot ^= byte;
         }
     }
-    Ok(StorePath { base: format!("{}-{name}", base32::encode(&folded)) })
+    Ok(StorePath {
+        base: format!("{}-{name}", base32::encode(&folded)),
+    })
 }
 
 /// The store path of a fixed output that is no `r:sha256` (that one is a [`Kind::Source`]): `hash` in hexadecimal
@@ -174,7 +184,10 @@ pub fn fixed_output_path(
 
 // What comes from a damaged link or file is shown on a console: not long, and nothing that moves the cursor.
 fn short(text: &str) -> String {
-    text.chars().take(250).map(|c| if c.is_control() { '?' } else { c }).collect()
+    text.chars()
+        .take(250)
+        .map(|c| if c.is_control() { '?' } else { c })
+        .collect()
 }
 
 fn with_references(kind: &str, references: References<'_>, store_dir: &str) -> String {
@@ -192,12 +205,20 @@ fn with_references(kind: &str, references: References<'_>, store_dir: &str) -> S
 /// `bytes` in lower-case hexadecimal.
 pub fn hex(bytes: &[u8]) -> String {
     let digit = |value: u8| char::from_digit(u32::from(value), 16).unwrap_or('0');
-    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+    bytes
+        .iter()
+        .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)])
+        .collect()
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, unused_results)]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        unused_results
+    )]
     use super::*;
 
     const STORE: &str = "/nix/store";
@@ -208,7 +229,10 @@ mod tests {
             StorePath::from_absolute(STORE, "/nix/store/mgvzxmm9gsamf9p3rfr8jva7rkfbwmbw-f.tar?a=1").unwrap();
         assert_eq!(path.hash_part(), "mgvzxmm9gsamf9p3rfr8jva7rkfbwmbw");
         assert_eq!(path.name(), "f.tar?a=1");
-        assert_eq!(path.absolute(STORE), "/nix/store/mgvzxmm9gsamf9p3rfr8jva7rkfbwmbw-f.tar?a=1");
+        assert_eq!(
+            path.absolute(STORE),
+            "/nix/store/mgvzxmm9gsamf9p3rfr8jva7rkfbwmbw-f.tar?a=1"
+        );
     }
 
     #[test]
@@ -222,7 +246,10 @@ mod tests {
             ("/nix/store/short-f".to_owned(), "no hash part"),
             (format!("/nix/store/{hash}f"), "no hash part"),
             ("/nix/store/ééééééééééééééééééé".to_owned(), "no hash part"),
-            ("/nix/store/Mgvzxmm9gsamf9p3rfr8jva7rkfbwmbw-f".to_owned(), "not base-32"),
+            (
+                "/nix/store/Mgvzxmm9gsamf9p3rfr8jva7rkfbwmbw-f".to_owned(),
+                "not base-32",
+            ),
             (format!("/nix/store/{hash}-"), "no name"),
             (format!("/nix/store/{hash}-a b"), "refused"),
             (format!("/nix/store/{hash}-.."), "refused"),
@@ -248,7 +275,11 @@ mod tests {
         let with = |others: &[StorePath], itself| {
             make_store_path(STORE, Kind::Source(References { others, itself }), &nar, "f").unwrap()
         };
-        let all = [with(&[], false), with(std::slice::from_ref(&other), false), with(&[], true)];
+        let all = [
+            with(&[], false),
+            with(std::slice::from_ref(&other), false),
+            with(&[], true),
+        ];
         assert!(all[0] != all[1] && all[1] != all[2] && all[0] != all[2]);
     }
 }

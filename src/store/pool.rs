@@ -43,7 +43,12 @@ impl Pool {
     /// A pool that writes to the new directory `staging` and shares with `objects`.
     pub fn new(staging: PathBuf, objects: PathBuf) -> io::Result<Self> {
         std::fs::create_dir(&staging)?;
-        Ok(Self { staging, objects, contents: Mutex::default(), files: Mutex::default() })
+        Ok(Self {
+            staging,
+            objects,
+            contents: Mutex::default(),
+            files: Mutex::default(),
+        })
     }
 
     /// An id for a content that [`Pool::fill`] or [`Pool::fill_from`] will bring.
@@ -62,7 +67,10 @@ impl Pool {
 
     /// Brings the content of `id` from bytes.
     pub fn fill(&self, id: ContentId, bytes: &[u8], executable: bool) -> io::Result<()> {
-        let content = Content { digest: verity::digest(bytes), size: bytes.len() as u64 };
+        let content = Content {
+            digest: verity::digest(bytes),
+            size: bytes.len() as u64,
+        };
         let path = self.staged(&content.digest, executable);
         if self.claim(content, executable, &path) {
             let mut file = create(&path)?;
@@ -105,7 +113,11 @@ impl Pool {
     /// What is known of `id`.
     pub fn content(&self, id: ContentId) -> io::Result<Content> {
         let missing = || io::Error::other("a file's content was never read");
-        locked(&self.contents).get(id.0).copied().flatten().ok_or_else(missing)
+        locked(&self.contents)
+            .get(id.0)
+            .copied()
+            .flatten()
+            .ok_or_else(missing)
     }
 
     /// The bytes of `id`, when there are at most `limit`.
@@ -117,7 +129,9 @@ impl Pool {
         }
         let path = {
             let files = locked(&self.files);
-            [false, true].iter().find_map(|&executable| files.get(&(content.digest, executable)).cloned())
+            [false, true]
+                .iter()
+                .find_map(|&executable| files.get(&(content.digest, executable)).cloned())
         };
         std::fs::read(path.ok_or(io::ErrorKind::NotFound)?)
     }
@@ -139,7 +153,10 @@ impl Pool {
 
     // A name of a hard-linked file that isn't executable while another name of the same content is.
     fn other_mode(&self, digest: Digest, executable: bool) -> io::Result<PathBuf> {
-        let source = locked(&self.files).get(&(digest, !executable)).cloned().ok_or(io::ErrorKind::NotFound)?;
+        let source = locked(&self.files)
+            .get(&(digest, !executable))
+            .cloned()
+            .ok_or(io::ErrorKind::NotFound)?;
         let path = self.staged(&digest, executable);
         copy(&source, &path, executable)?;
         let _old = locked(&self.files).insert((digest, executable), path.clone());
@@ -156,7 +173,9 @@ impl Pool {
         let mode = if executable { 0o555 } else { 0o444 };
         // An object of another size is damaged (a full disk, a power cut without fsync): it is not spread further.
         let usable = object.symlink_metadata().is_ok_and(|metadata| {
-            metadata.is_file() && metadata.size() == content.size && metadata.permissions().mode() & 0o7777 == mode
+            metadata.is_file()
+                && metadata.size() == content.size
+                && metadata.permissions().mode() & 0o7777 == mode
         });
         let source = if usable { object } else { path.to_owned() };
         let _new = files.insert((content.digest, executable), source);
@@ -170,7 +189,8 @@ impl Pool {
     }
 
     fn staged(&self, digest: &Digest, executable: bool) -> PathBuf {
-        self.staging.join(format!("{}{}", hex(digest), if executable { "x" } else { "" }))
+        self.staging
+            .join(format!("{}{}", hex(digest), if executable { "x" } else { "" }))
     }
 }
 
@@ -182,7 +202,11 @@ pub fn object_name(digest: &Digest) -> String {
 }
 
 fn create(path: &Path) -> io::Result<File> {
-    File::options().write(true).create_new(true).mode(0o600).open(path)
+    File::options()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
 }
 
 fn copy(source: &Path, path: &Path, executable: bool) -> io::Result<()> {

@@ -20,7 +20,10 @@ impl<'a> ReferenceScanner<'a> {
     /// Looks for `candidates`.
     pub fn new(candidates: impl IntoIterator<Item = &'a StorePath>) -> Self {
         Self {
-            candidates: candidates.into_iter().map(|path| (path.hash_part().as_bytes(), path)).collect(),
+            candidates: candidates
+                .into_iter()
+                .map(|path| (path.hash_part().as_bytes(), path))
+                .collect(),
             found: BTreeSet::new(),
             tail: Vec::with_capacity(2 * HASH_LEN),
         }
@@ -40,7 +43,8 @@ impl<'a> ReferenceScanner<'a> {
         } else {
             border.len().saturating_sub(HASH_LEN - 1)
         };
-        self.tail.extend_from_slice(border.get(keep_from..).unwrap_or_default());
+        self.tail
+            .extend_from_slice(border.get(keep_from..).unwrap_or_default());
     }
 
     /// The candidates seen so far, in order.
@@ -100,7 +104,12 @@ fn occurrences(bytes: &[u8], needle: &[u8]) -> Vec<usize> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, unused_results)]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        unused_results
+    )]
     use super::*;
     use proptest::prelude::*;
 
@@ -137,9 +146,13 @@ mod tests {
 
     #[test]
     fn the_modulo_hash_does_not_depend_on_the_own_hash_but_on_its_places() {
-        let hashed = |own: &str, gap: &str| hash_modulo(format!("a{own}{gap}{own}b").as_bytes(), own.as_bytes());
+        let hashed =
+            |own: &str, gap: &str| hash_modulo(format!("a{own}{gap}{own}b").as_bytes(), own.as_bytes());
         assert_eq!(hashed("xxxx", "-"), hashed("yyyy", "-"));
         assert_ne!(hashed("xxxx", "-"), hashed("xxxx", "--"));
-        assert_eq!(hash_modulo(b"plain", b"none"), <[u8; 32]>::from(Sha256::digest(b"plain")));
+        assert_eq!(
+            hash_modulo(b"plain", b"none"),
+            <[u8; 32]>::from(Sha256::digest(b"plain"))
+        );
     }
 }

@@ -27,7 +27,13 @@ pub struct Meta {
 impl Meta {
     /// Owned by root, without capabilities.
     pub fn root(mode: u32, mtime: i64) -> Self {
-        Self { mode, uid: 0, gid: 0, mtime, capability: None }
+        Self {
+            mode,
+            uid: 0,
+            gid: 0,
+            mtime,
+            capability: None,
+        }
     }
 }
 
@@ -102,7 +108,8 @@ impl Node {
 
     /// What lies at `path` below this node, links not followed.
     pub fn get(&self, path: &str) -> Option<&Self> {
-        path.split('/').try_fold(self, |node, name| node.entries()?.get(OsStr::new(name)))
+        path.split('/')
+            .try_fold(self, |node, name| node.entries()?.get(OsStr::new(name)))
     }
 
     /// Takes out what lies at `path` below this node.
@@ -130,13 +137,21 @@ impl Node {
         if names.len() > DEPTH_MAX {
             return Err(TreeError::TooDeep(shown()));
         }
-        let Some(last) = names.pop() else { return Err(TreeError::BadPath(shown())) };
+        let Some(last) = names.pop() else {
+            return Err(TreeError::BadPath(shown()));
+        };
         let mut at = self;
         for name in names {
-            let entries = at.entries_mut().ok_or_else(|| TreeError::NotADirectory(shown()))?;
-            at = entries.entry(name.to_owned()).or_insert_with(|| Self::directory(mtime));
+            let entries = at
+                .entries_mut()
+                .ok_or_else(|| TreeError::NotADirectory(shown()))?;
+            at = entries
+                .entry(name.to_owned())
+                .or_insert_with(|| Self::directory(mtime));
         }
-        let entries = at.entries_mut().ok_or_else(|| TreeError::NotADirectory(shown()))?;
+        let entries = at
+            .entries_mut()
+            .ok_or_else(|| TreeError::NotADirectory(shown()))?;
         match (entries.get_mut(last), node) {
             (Some(Self::Directory(old, _)), Self::Directory(new, _)) => *old = new,
             (_, node) => {
@@ -165,16 +180,27 @@ impl Node {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, unused_results)]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        unused_results
+    )]
     use super::*;
 
     #[test]
     fn puts_and_takes() {
         let mut root = Node::directory(0);
-        root.put(Path::new("./usr/bin/sh"), Node::symlink("dash", 5), 9).unwrap();
+        root.put(Path::new("./usr/bin/sh"), Node::symlink("dash", 5), 9)
+            .unwrap();
         assert_eq!(root.get("usr").unwrap().meta().mtime, 9);
         assert!(matches!(root.get("usr/bin/sh"), Some(Node::Symlink(_, target)) if target == "dash"));
-        root.put(Path::new("usr/bin"), Node::Directory(Meta::root(0o700, 1), Entries::new()), 0).unwrap();
+        root.put(
+            Path::new("usr/bin"),
+            Node::Directory(Meta::root(0o700, 1), Entries::new()),
+            0,
+        )
+        .unwrap();
         assert_eq!(root.get("usr/bin").unwrap().meta().mode, 0o700);
         assert!(root.take("usr/bin/sh").is_some());
         assert!(root.get("usr/bin/sh").is_none() && root.take("nothing/there").is_none());
@@ -183,7 +209,8 @@ mod tests {
     #[test]
     fn refuses_paths_that_leave_or_cross_links() {
         let mut root = Node::directory(0);
-        root.put(Path::new("bin"), Node::symlink("usr/bin", 0), 0).unwrap();
+        root.put(Path::new("bin"), Node::symlink("usr/bin", 0), 0)
+            .unwrap();
         let mut refused = |path: &str| root.put(Path::new(path), Node::directory(0), 0).unwrap_err();
         assert_eq!(refused("../x"), TreeError::BadPath("../x".into()));
         assert_eq!(refused("/x"), TreeError::BadPath("/x".into()));

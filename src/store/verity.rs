@@ -61,7 +61,9 @@ impl Verity {
         if self.levels.len() == level {
             self.levels.push(Vec::with_capacity(BLOCK));
         }
-        let Some(hashes) = self.levels.get_mut(level) else { return };
+        let Some(hashes) = self.levels.get_mut(level) else {
+            return;
+        };
         hashes.extend_from_slice(&hash);
         // A full block is only hashed when more follows: a tree whose top is one full block ends there.
         if hashes.len() > BLOCK {
@@ -74,7 +76,9 @@ impl Verity {
     fn root(&mut self) -> Digest {
         let mut level = 0;
         loop {
-            let Some(hashes) = self.levels.get(level) else { return [0; 32] };
+            let Some(hashes) = self.levels.get(level) else {
+                return [0; 32];
+            };
             let top = level + 1 == self.levels.len();
             // One hash at the top is the root itself.
             if let (true, Ok(root)) = (top, Digest::try_from(hashes.as_slice())) {
@@ -103,21 +107,31 @@ fn hash_block(block: &[u8]) -> Digest {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, unused_results)]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        unused_results
+    )]
     use super::*;
     use crate::store::path::hex;
 
     #[test]
     fn agrees_with_the_value_that_fsverity_prints() {
         // printf 'hello world' >f; fsverity digest f
-        assert_eq!(hex(&digest(b"hello world")), "1e2eaa4202d750a41174ee454970b92c1bc2f925b1e35076d8c7d5f56362ba64");
+        assert_eq!(
+            hex(&digest(b"hello world")),
+            "1e2eaa4202d750a41174ee454970b92c1bc2f925b1e35076d8c7d5f56362ba64"
+        );
     }
 
     #[cfg(feature = "tools")]
     #[test]
     fn agrees_with_composefs_at_every_border_of_the_tree() {
         use composefs::fsverity::{FsVerityHashValue, Sha256HashValue, compute_verity};
-        let data: Vec<u8> = (0..(128 * 128 + 3) * BLOCK).map(|n| (n / 7 % 251) as u8).collect();
+        let data: Vec<u8> = (0..(128 * 128 + 3) * BLOCK)
+            .map(|n| (n / 7 % 251) as u8)
+            .collect();
         for blocks in [0, 1, 2, 127, 128, 129, 256, 257, 128 * 128, 128 * 128 + 1] {
             for extra in [0, 1, BLOCK - 1] {
                 let bytes = &data[..blocks * BLOCK + extra];

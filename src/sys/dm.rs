@@ -45,11 +45,15 @@ impl ControlDevice {
             let number = (3 << 30) | ((HEADER_BYTES as u64) << 16) | (DM_IOCTL << 8) | u64::from(command);
             // SAFETY: the kernel reads and writes at most data_size bytes, which is the length of the buffer, and the
             // buffer lives for the whole call.
-            let result = unsafe { libc::ioctl(self.0.as_raw_fd(), number as libc::c_ulong, buffer.as_mut_ptr()) };
+            let result =
+                unsafe { libc::ioctl(self.0.as_raw_fd(), number as libc::c_ulong, buffer.as_mut_ptr()) };
             if result < 0 {
                 return Err(io::Error::last_os_error());
             }
-            let flags = buffer.get(28..32).and_then(|bytes| bytes.try_into().ok()).map_or(0, u32::from_ne_bytes);
+            let flags = buffer
+                .get(28..32)
+                .and_then(|bytes| bytes.try_into().ok())
+                .map_or(0, u32::from_ne_bytes);
             if flags & BUFFER_FULL == 0 {
                 return Ok(buffer);
             }

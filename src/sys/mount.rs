@@ -52,7 +52,11 @@ pub struct MountError {
 }
 
 fn details(messages: &[String]) -> String {
-    if messages.is_empty() { String::new() } else { format!(" ({})", messages.join("; ")) }
+    if messages.is_empty() {
+        String::new()
+    } else {
+        format!(" ({})", messages.join("; "))
+    }
 }
 
 /// A file system being configured.
@@ -132,25 +136,40 @@ impl FsContext {
         self.check(result, || format!("creating the {} mount", self.kind))?;
         // SAFETY: the descriptor is an fs context; the other arguments are plain numbers.
         let result = unsafe {
-            libc::syscall(libc::SYS_fsmount, self.fd.as_raw_fd(), FSMOUNT_CLOEXEC, attributes.bits())
+            libc::syscall(
+                libc::SYS_fsmount,
+                self.fd.as_raw_fd(),
+                FSMOUNT_CLOEXEC,
+                attributes.bits(),
+            )
         };
         let fd = owned(result).map_err(|errno| self.error(format!("fsmount {}", self.kind), errno))?;
         Ok(DetachedMount(fd))
     }
 
     fn check(&self, result: libc::c_long, step: impl FnOnce() -> String) -> Result<(), MountError> {
-        if result == 0 { Ok(()) } else { Err(self.error(step(), Errno::last())) }
+        if result == 0 {
+            Ok(())
+        } else {
+            Err(self.error(step(), Errno::last()))
+        }
     }
 
     fn error(&self, step: String, errno: Errno) -> MountError {
-        MountError { step, errno, messages: self.messages() }
+        MountError {
+            step,
+            errno,
+            messages: self.messages(),
+        }
     }
 
     /// Each read(2) of the context gives one message: a level letter, a space, the text.
     fn messages(&self) -> Vec<String> {
         const MOST: usize = 16;
         let mut messages = Vec::new();
-        let Ok(duplicate) = self.fd.try_clone() else { return messages };
+        let Ok(duplicate) = self.fd.try_clone() else {
+            return messages;
+        };
         let mut file = File::from(duplicate);
         let mut buffer = [0; 1024];
         while messages.len() < MOST {
@@ -186,7 +205,11 @@ impl DetachedMount {
                 MOVE_MOUNT_F_EMPTY_PATH,
             )
         };
-        if result == 0 { Ok(()) } else { Err(plain(format!("mounting on {}", target.display()), Errno::last())) }
+        if result == 0 {
+            Ok(())
+        } else {
+            Err(plain(format!("mounting on {}", target.display()), Errno::last()))
+        }
     }
 }
 
@@ -202,7 +225,11 @@ pub fn proc_path(fd: BorrowedFd<'_>) -> String {
 }
 
 fn plain(step: String, errno: Errno) -> MountError {
-    MountError { step, errno, messages: Vec::new() }
+    MountError {
+        step,
+        errno,
+        messages: Vec::new(),
+    }
 }
 
 fn c_string(bytes: &[u8], step: &str) -> Result<CString, MountError> {

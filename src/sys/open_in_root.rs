@@ -28,7 +28,10 @@ impl RootDir {
     /// Opens the directory `path`.
     pub fn open(path: &Path) -> io::Result<Self> {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        Ok(Self { directory: nix::fcntl::open(path, flags, Mode::empty())?, path: path.to_owned() })
+        Ok(Self {
+            directory: nix::fcntl::open(path, flags, Mode::empty())?,
+            path: path.to_owned(),
+        })
     }
 
     /// What was given to [`RootDir::open`], for messages.
@@ -89,10 +92,17 @@ impl RootDir {
     /// Whether `path` leads to a directory, links followed.
     pub fn is_dir(&self, path: impl AsRef<Path>) -> io::Result<bool> {
         match self.open_at(path, OFlag::O_PATH) {
-            Ok(found) => {
-                Ok(SFlag::from_bits_truncate(fstat(&found)?.st_mode & SFlag::S_IFMT.bits()) == SFlag::S_IFDIR)
+            Ok(found) => Ok(
+                SFlag::from_bits_truncate(fstat(&found)?.st_mode & SFlag::S_IFMT.bits()) == SFlag::S_IFDIR,
+            ),
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+                ) =>
+            {
+                Ok(false)
             }
-            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => Ok(false),
             Err(error) => Err(error),
         }
     }
@@ -120,7 +130,12 @@ impl AsFd for RootDir {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, unused_results)]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        unused_results
+    )]
     use super::*;
     use std::os::unix::fs::symlink;
 
@@ -143,7 +158,12 @@ mod tests {
             assert!(root.read(hostile, 10).is_err(), "{hostile}");
         }
         assert_eq!(root.read_link("absolute").unwrap(), Path::new("/etc/file"));
-        assert!(root.read_link("etc/file").unwrap_err().to_string().contains("no symbolic link"));
+        assert!(
+            root.read_link("etc/file")
+                .unwrap_err()
+                .to_string()
+                .contains("no symbolic link")
+        );
         assert!(root.stat("loop").unwrap().is_some() && root.stat("none").unwrap().is_none());
         assert!(root.is_dir("etc").unwrap() && !root.is_dir("etc/file").unwrap());
         assert_eq!(root.list("/etc").unwrap(), ["file"]);
@@ -155,9 +175,24 @@ mod tests {
         std::fs::write(dir.path().join("f"), b"12345").unwrap();
         nix::unistd::mkfifo(&dir.path().join("pipe"), Mode::S_IRUSR).unwrap();
         let root = RootDir::open(dir.path()).unwrap();
-        assert!(root.read("f", 4).unwrap_err().to_string().contains("larger than 4"));
+        assert!(
+            root.read("f", 4)
+                .unwrap_err()
+                .to_string()
+                .contains("larger than 4")
+        );
         assert_eq!(root.read("f", 5).unwrap(), b"12345");
-        assert!(root.read("pipe", 4).unwrap_err().to_string().contains("no regular file"));
-        assert!(root.read(".", 4).unwrap_err().to_string().contains("no regular file"));
+        assert!(
+            root.read("pipe", 4)
+                .unwrap_err()
+                .to_string()
+                .contains("no regular file")
+        );
+        assert!(
+            root.read(".", 4)
+                .unwrap_err()
+                .to_string()
+                .contains("no regular file")
+        );
     }
 }

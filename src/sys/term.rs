@@ -21,11 +21,17 @@ pub fn raw_mode(terminal: impl AsFd) -> io::Result<Termios> {
             | termios::LocalFlags::ISIG
             | termios::LocalFlags::IEXTEN,
     );
-    raw.input_flags.remove(termios::InputFlags::IXON | termios::InputFlags::BRKINT);
-    raw.input_flags.insert(termios::InputFlags::ICRNL | termios::InputFlags::IGNBRK);
-    raw.output_flags.insert(termios::OutputFlags::OPOST | termios::OutputFlags::ONLCR);
+    raw.input_flags
+        .remove(termios::InputFlags::IXON | termios::InputFlags::BRKINT);
+    raw.input_flags
+        .insert(termios::InputFlags::ICRNL | termios::InputFlags::IGNBRK);
+    raw.output_flags
+        .insert(termios::OutputFlags::OPOST | termios::OutputFlags::ONLCR);
     // With VMIN 0 an empty line and a line that hung up would read the same.
-    for (index, value) in [(SpecialCharacterIndices::VMIN, 1), (SpecialCharacterIndices::VTIME, 0)] {
+    for (index, value) in [
+        (SpecialCharacterIndices::VMIN, 1),
+        (SpecialCharacterIndices::VTIME, 0),
+    ] {
         if let Some(character) = raw.control_chars.get_mut(index as usize) {
             *character = value;
         }
@@ -44,7 +50,15 @@ pub fn restore_mode(terminal: impl AsFd, mode: &Termios) -> io::Result<()> {
 pub fn set_console_level(level: i32) -> io::Result<()> {
     // SAFETY: this action takes no buffer; the level is a plain number.
     let result = unsafe {
-        libc::klogctl(SYSLOG_ACTION_CONSOLE_LEVEL, std::ptr::null_mut(), level.clamp(1, 8))
+        libc::klogctl(
+            SYSLOG_ACTION_CONSOLE_LEVEL,
+            std::ptr::null_mut(),
+            level.clamp(1, 8),
+        )
     };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
 }

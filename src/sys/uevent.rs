@@ -1,5 +1,8 @@
 //! The kernel's uevent netlink socket (`NETLINK_KOBJECT_UEVENT`, group 1: events from the kernel, not from udevd).
-#![allow(clippy::cast_possible_truncation, reason = "sizes of structures and constants of the C interface")]
+#![allow(
+    clippy::cast_possible_truncation,
+    reason = "sizes of structures and constants of the C interface"
+)]
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
@@ -56,9 +59,17 @@ impl UeventSocket {
         address.nl_groups = KERNEL_GROUP;
         // SAFETY: the address is a sockaddr_nl of the size given and lives for the whole call.
         let bound = unsafe {
-            libc::bind(fd, (&raw const address).cast(), size_of::<libc::sockaddr_nl>() as libc::socklen_t)
+            libc::bind(
+                fd,
+                (&raw const address).cast(),
+                size_of::<libc::sockaddr_nl>() as libc::socklen_t,
+            )
         };
-        if bound < 0 { Err(io::Error::last_os_error()) } else { Ok(socket) }
+        if bound < 0 {
+            Err(io::Error::last_os_error())
+        } else {
+            Ok(socket)
+        }
     }
 
     /// Takes the next event without blocking. Datagrams that don't come from the kernel are passed over.

@@ -12,8 +12,14 @@ pub fn get(path: &Path, name: &str, limit: usize) -> io::Result<Option<Vec<u8>>>
     let c_name = CString::new(name)?;
     let mut value = vec![0u8; limit];
     // SAFETY: both names end in NUL and outlive the call; the kernel writes at most `value.len()` bytes to `value`.
-    let length =
-        unsafe { libc::lgetxattr(c_path.as_ptr(), c_name.as_ptr(), value.as_mut_ptr().cast(), value.len()) };
+    let length = unsafe {
+        libc::lgetxattr(
+            c_path.as_ptr(),
+            c_name.as_ptr(),
+            value.as_mut_ptr().cast(),
+            value.len(),
+        )
+    };
     match usize::try_from(length) {
         Ok(length) => {
             value.truncate(length);

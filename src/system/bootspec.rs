@@ -100,7 +100,8 @@ impl BootSpec {
         if bytes.len() as u64 > SIZE_MAX {
             return Err(BootSpecError::TooLarge);
         }
-        let spec: Self = serde_json::from_slice(bytes).map_err(|error| BootSpecError::Syntax(short(&error.to_string())))?;
+        let spec: Self = serde_json::from_slice(bytes)
+            .map_err(|error| BootSpecError::Syntax(short(&error.to_string())))?;
         spec.check()?;
         Ok(spec)
     }
@@ -108,7 +109,9 @@ impl BootSpec {
     /// As JSON, with a newline at its end. Equal specs give equal bytes.
     pub fn to_json(&self) -> String {
         // Maps with keys that are no strings are all that could fail.
-        serde_json::to_string_pretty(self).map(|text| text + "\n").unwrap_or_default()
+        serde_json::to_string_pretty(self)
+            .map(|text| text + "\n")
+            .unwrap_or_default()
     }
 
     /// Checks what [`BootSpec::parse`] checks, for a spec that was made here.
@@ -133,15 +136,24 @@ impl BootSpec {
                 .strip_prefix('/')
                 .is_some_and(|rest| rest.split('/').all(|part| !matches!(part, "" | "." | "..")));
             if !clean {
-                return Err(BootSpecError::BadPath { field, value: short(value) });
+                return Err(BootSpecError::BadPath {
+                    field,
+                    value: short(value),
+                });
             }
         }
         text("label", &self.v1.label)?;
         text("name", &self.keel.name)?;
         text("kernelVersion", &self.keel.kernel_version)?;
         // It becomes a name below lib/modules.
-        if matches!(self.keel.kernel_version.as_str(), "" | "." | "..") || self.keel.kernel_version.contains('/') {
-            return Err(bad("kernelVersion", &self.keel.kernel_version, "that is no kernel version"));
+        if matches!(self.keel.kernel_version.as_str(), "" | "." | "..")
+            || self.keel.kernel_version.contains('/')
+        {
+            return Err(bad(
+                "kernelVersion",
+                &self.keel.kernel_version,
+                "that is no kernel version",
+            ));
         }
         let mut length = 0;
         for parameter in &self.v1.kernel_params {
@@ -149,7 +161,11 @@ impl BootSpec {
             length += parameter.len() + 1;
         }
         if length > COMMAND_LINE_MAX {
-            return Err(bad("kernelParams", "…", "together they are longer than the kernel's command line"));
+            return Err(bad(
+                "kernelParams",
+                "…",
+                "together they are longer than the kernel's command line",
+            ));
         }
         Ok(())
     }
@@ -167,7 +183,11 @@ pub fn check_parameter(parameter: &str) -> Result<(), BootSpecError> {
         if c == '"' {
             quoted = !quoted;
         } else if c == ' ' && !quoted {
-            return Err(bad("kernelParams", parameter, "give each parameter by itself, or put blanks in double quotes"));
+            return Err(bad(
+                "kernelParams",
+                parameter,
+                "give each parameter by itself, or put blanks in double quotes",
+            ));
         }
     }
     if quoted {
@@ -188,17 +208,30 @@ fn text(field: &'static str, value: &str) -> Result<(), BootSpecError> {
 }
 
 fn bad(field: &'static str, value: &str, why: &'static str) -> BootSpecError {
-    BootSpecError::BadText { field, value: short(value), why }
+    BootSpecError::BadText {
+        field,
+        value: short(value),
+        why,
+    }
 }
 
 // What comes from a damaged file is shown on a console: one line, not long, nothing that moves the cursor.
 fn short(value: &str) -> String {
-    value.chars().take(80).map(|c| if c.is_control() { '?' } else { c }).collect()
+    value
+        .chars()
+        .take(80)
+        .map(|c| if c.is_control() { '?' } else { c })
+        .collect()
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, unused_results)]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        unused_results
+    )]
     use super::*;
     use proptest::prelude::*;
 
@@ -210,7 +243,11 @@ mod tests {
                 init: "/usr/lib/systemd/systemd".into(),
                 initrd: Some(path("initrd")),
                 kernel: path("kernel-6.12.1"),
-                kernel_params: vec!["quiet".into(), "root=/dev/vg/root".into(), r#"dyndbg="file a +p""#.into()],
+                kernel_params: vec![
+                    "quiet".into(),
+                    "root=/dev/vg/root".into(),
+                    r#"dyndbg="file a +p""#.into(),
+                ],
                 label: "Debian GNU/Linux 13 (trixie), Linux 6.12.1".into(),
                 toplevel: path("keel-system-host"),
             },
@@ -233,7 +270,9 @@ mod tests {
 
     #[test]
     fn other_namespaces_are_ignored() {
-        let json = example().to_json().replacen('{', r#"{"org.nixos.specialisation.v1": {},"#, 1);
+        let json = example()
+            .to_json()
+            .replacen('{', r#"{"org.nixos.specialisation.v1": {},"#, 1);
         assert!(BootSpec::parse(json.as_bytes()).is_ok());
     }
 
@@ -242,21 +281,32 @@ mod tests {
         type Change = fn(&mut BootSpec);
         let changes: [(Change, &str); 11] = [
             (|s| s.v1.system = "riscv64-linux".into(), "riscv64-linux"),
-            (|s| s.v1.kernel = "kernel".into(), "kernel is 'kernel', not an absolute path"),
+            (
+                |s| s.v1.kernel = "kernel".into(),
+                "kernel is 'kernel', not an absolute path",
+            ),
             (|s| s.v1.initrd = Some("/nix/../etc/shadow".into()), "initrd is"),
             (|s| s.keel.usr_image = "/a//b".into(), "usrImage is"),
-            (|s| s.v1.label = "a\nb".into(), "label is 'a?b': it holds control characters"),
+            (
+                |s| s.v1.label = "a\nb".into(),
+                "label is 'a?b': it holds control characters",
+            ),
             (|s| s.v1.kernel_params = vec!["a b".into()], "double quotes"),
             (|s| s.v1.kernel_params = vec!["a=\"b".into()], "isn't closed"),
             (|s| s.v1.kernel_params = vec![String::new()], "empty"),
-            (|s| s.v1.kernel_params = vec!["x".repeat(1000); 3], "longer than the kernel's"),
+            (
+                |s| s.v1.kernel_params = vec!["x".repeat(1000); 3],
+                "longer than the kernel's",
+            ),
             (|s| s.keel.kernel_version = "../x".into(), "no kernel version"),
             (|s| s.v1.toplevel = "/".repeat(9000), "too long"),
         ];
         for (change, text) in changes {
             let mut spec = example();
             change(&mut spec);
-            let error = BootSpec::parse(spec.to_json().as_bytes()).unwrap_err().to_string();
+            let error = BootSpec::parse(spec.to_json().as_bytes())
+                .unwrap_err()
+                .to_string();
             assert!(error.contains(text) && !error.contains('\n'), "{error}");
         }
     }

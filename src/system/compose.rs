@@ -26,7 +26,9 @@ const PRESET: &[u8] = b"# Units of this system are enabled by its links, never b
 #[derive(Debug, thiserror::Error)]
 pub enum ComposeError {
     /// `/usr` isn't merged.
-    #[error("/{0} is not a link to usr/{0}: only merged-/usr root file systems are taken (install usrmerge in it)")]
+    #[error(
+        "/{0} is not a link to usr/{0}: only merged-/usr root file systems are taken (install usrmerge in it)"
+    )]
     NotMerged(&'static str),
     /// Something that every Debian root file system has.
     #[error("there is no {0}: is this a Debian root file system?")]
@@ -100,21 +102,38 @@ pub fn divide(
     let mut seeded = vec![("var".to_owned(), var)];
     seeded.extend(local.map(|local| ("var/usrlocal".to_owned(), local)));
     for name in ["home", "opt", "root", "srv"] {
-        seeded.extend(tree.take(name).filter(|node| node.entries().is_some()).map(|node| (name.to_owned(), node)));
+        seeded.extend(
+            tree.take(name)
+                .filter(|node| node.entries().is_some())
+                .map(|node| (name.to_owned(), node)),
+        );
     }
     add_factory(&mut usr, &etc, &seeded, (&accounts, pool), mtime)?;
     let preset = add_file(pool, "00-keel.preset", PRESET)?;
-    etc.put(Path::new("systemd/system-preset/00-keel.preset"), Node::File(Meta::root(0o644, mtime), preset), mtime)?;
+    etc.put(
+        Path::new("systemd/system-preset/00-keel.preset"),
+        Node::File(Meta::root(0o644, mtime), preset),
+        mtime,
+    )?;
     warn_of_rest(&tree, report);
-    Ok(Parts { usr, etc, modules, kernel, kernel_version, os_name, packages, accounts })
+    Ok(Parts {
+        usr,
+        etc,
+        modules,
+        kernel,
+        kernel_version,
+        os_name,
+        packages,
+        accounts,
+    })
 }
 
 fn require_merged_usr(tree: &Node) -> Result<(), ComposeError> {
     for name in ["bin", "sbin", "lib", "lib64", "lib32", "libx32"] {
         match tree.get(name) {
             None => {}
-            Some(Node::Symlink(_, target))
-                if Path::new("/").join(target) == Path::new("/usr").join(name) => {}
+            Some(Node::Symlink(_, target)) if Path::new("/").join(target) == Path::new("/usr").join(name) => {
+            }
             Some(_) => return Err(ComposeError::NotMerged(name)),
         }
     }
@@ -128,8 +147,14 @@ fn number_accounts(
 ) -> Result<Assigned, ComposeError> {
     let users = ids::parse_passwd(files.get("passwd").ok_or(ComposeError::Missing("/etc/passwd"))?)?;
     let groups = ids::parse_group(files.get("group").ok_or(ComposeError::Missing("/etc/group"))?)?;
-    for user in files.get("shadow").map(|bytes| ids::with_password(bytes)).unwrap_or_default() {
-        report(Notice::Warning(format!("the password of {user} is left out: set it on the machine (passwd {user})")));
+    for user in files
+        .get("shadow")
+        .map(|bytes| ids::with_password(bytes))
+        .unwrap_or_default()
+    {
+        report(Notice::Warning(format!(
+            "the password of {user} is left out: set it on the machine (passwd {user})"
+        )));
     }
     Ok(ids::assign(previous, &users, &groups, report)?)
 }
@@ -139,17 +164,27 @@ fn give_to_machine(tree: &mut Node, accounts: &Assigned, report: &mut dyn FnMut(
     let mut strangers: BTreeMap<(&'static str, u32), (PathBuf, usize)> = BTreeMap::new();
     tree.walk_mut(Path::new("/"), &mut |path, node| {
         let meta = node.meta_mut();
-        for (kind, id, numbers) in
-            [("user", &mut meta.uid, &accounts.numbering.users), ("group", &mut meta.gid, &accounts.numbering.groups)]
-        {
+        for (kind, id, numbers) in [
+            ("user", &mut meta.uid, &accounts.numbering.users),
+            ("group", &mut meta.gid, &accounts.numbering.groups),
+        ] {
             match numbers.get(id) {
                 Some(to) => *id = *to,
-                None => strangers.entry((kind, *id)).or_insert_with(|| (path.to_owned(), 0)).1 += 1,
+                None => {
+                    strangers
+                        .entry((kind, *id))
+                        .or_insert_with(|| (path.to_owned(), 0))
+                        .1 += 1
+                }
             }
         }
     });
     for ((kind, id), (path, count)) in strangers {
-        let names = if kind == "user" { &accounts.ids.users } else { &accounts.ids.groups };
+        let names = if kind == "user" {
+            &accounts.ids.users
+        } else {
+            &accounts.ids.groups
+        };
         if let Some((name, _)) = names.iter().find(|&(_, &number)| number == id) {
             report(Notice::Warning(format!(
                 "{count} files (the first: {}) belong to the {kind} number {id}, which has no name in the root file \
@@ -161,7 +196,9 @@ fn give_to_machine(tree: &mut Node, accounts: &Assigned, report: &mut dyn FnMut(
 }
 
 fn directory(tree: &mut Node, name: &str, shown: &'static str) -> Result<Node, ComposeError> {
-    tree.take(name).filter(|node| node.entries().is_some()).ok_or(ComposeError::Missing(shown))
+    tree.take(name)
+        .filter(|node| node.entries().is_some())
+        .ok_or(ComposeError::Missing(shown))
 }
 
 // The newest kernel that has modules, and the layer that holds them; everything else of that kind is left out.
@@ -171,8 +208,14 @@ fn take_kernel(
     report: &mut dyn FnMut(Notice),
 ) -> Result<(String, ContentId, Node), ComposeError> {
     let mut kernels: BTreeMap<String, ContentId> = BTreeMap::new();
-    let lib_meta = usr.get("lib").ok_or(ComposeError::Missing("/usr/lib"))?.meta().clone();
-    let all = usr.take("lib/modules").unwrap_or_else(|| Node::directory(lib_meta.mtime));
+    let lib_meta = usr
+        .get("lib")
+        .ok_or(ComposeError::Missing("/usr/lib"))?
+        .meta()
+        .clone();
+    let all = usr
+        .take("lib/modules")
+        .unwrap_or_else(|| Node::directory(lib_meta.mtime));
     for (version, node) in all.entries().into_iter().flatten() {
         if let (Some(version), Some(Node::File(_, id))) = (version.to_str(), node.get("vmlinuz")) {
             let _new = kernels.insert(version.to_owned(), *id);
@@ -180,7 +223,9 @@ fn take_kernel(
     }
     let boot = tree.take("boot");
     for (name, node) in boot.iter().filter_map(Node::entries).flatten() {
-        if let (Some(version), Node::File(_, id)) = (name.to_str().and_then(|n| n.strip_prefix("vmlinuz-")), node) {
+        if let (Some(version), Node::File(_, id)) =
+            (name.to_str().and_then(|n| n.strip_prefix("vmlinuz-")), node)
+        {
             let _other = kernels.insert(version.to_owned(), *id);
         }
     }
@@ -190,8 +235,18 @@ fn take_kernel(
         .filter(|(version, _)| !version.contains('/') && has_modules(version))
         .max_by(|(a, _), (b, _)| by_version(a, b));
     let Some((version, &kernel)) = newest else {
-        let list = |names: Vec<String>| if names.is_empty() { "none".into() } else { names.join(", ") };
-        let modules = all.entries().into_iter().flatten().map(|(name, _)| name.to_string_lossy().into_owned());
+        let list = |names: Vec<String>| {
+            if names.is_empty() {
+                "none".into()
+            } else {
+                names.join(", ")
+            }
+        };
+        let modules = all
+            .entries()
+            .into_iter()
+            .flatten()
+            .map(|(name, _)| name.to_string_lossy().into_owned());
         return Err(ComposeError::NoKernel {
             kernels: list(kernels.into_keys().collect()),
             modules: list(modules.collect()),
@@ -204,12 +259,18 @@ fn take_kernel(
             modules.put(Path::new(name), node.clone(), 0)?;
         } else {
             let path = Path::new("/usr/lib/modules").join(name);
-            report(Notice::LeftOut { path, why: "modules of another kernel than the newest" });
+            report(Notice::LeftOut {
+                path,
+                why: "modules of another kernel than the newest",
+            });
         }
     }
     for other in kernels.keys().filter(|&other| *other != version) {
         let path = PathBuf::from(format!("/boot/vmlinuz-{other}"));
-        report(Notice::LeftOut { path, why: "another kernel than the newest that has modules" });
+        report(Notice::LeftOut {
+            path,
+            why: "another kernel than the newest that has modules",
+        });
     }
     let lib = Node::Directory(lib_meta, BTreeMap::from([("modules".into(), modules)]));
     let layer = Node::Directory(usr.meta().clone(), BTreeMap::from([("lib".into(), lib)]));
@@ -249,7 +310,9 @@ fn take_packages(var: &mut Node, usr: &mut Node, pool: &Pool, mtime: i64) -> Res
     let Some(Node::File(_, status)) = usr.get(&format!("{DPKG}/status")) else {
         return Err(ComposeError::Missing("/var/lib/dpkg/status"));
     };
-    let bytes = pool.read(*status, TEXT_MAX).map_err(|error| ComposeError::File("dpkg's status".into(), error))?;
+    let bytes = pool
+        .read(*status, TEXT_MAX)
+        .map_err(|error| ComposeError::File("dpkg's status".into(), error))?;
     Ok(packages::from_dpkg_status(&bytes))
 }
 
@@ -265,13 +328,19 @@ fn add_factory(
         let _first = names.users.entry(user.uid).or_insert_with(|| user.name.clone());
     }
     for group in &accounts.declared.groups {
-        let _first = names.groups.entry(group.gid).or_insert_with(|| group.name.clone());
+        let _first = names
+            .groups
+            .entry(group.gid)
+            .or_insert_with(|| group.name.clone());
     }
     let mut covered = Covered::default();
     let overriding = etc.get("tmpfiles.d");
     for (name, node) in factory::configurations(usr.get("lib/tmpfiles.d")) {
         // A file of the same name in /etc replaces it.
-        if overriding.and_then(Node::entries).is_none_or(|entries| !entries.contains_key(name)) {
+        if overriding
+            .and_then(Node::entries)
+            .is_none_or(|entries| !entries.contains_key(name))
+        {
             cover(&mut covered, node, pool);
         }
     }
@@ -293,7 +362,11 @@ fn add_factory(
     });
     placed?;
     let id = add_file(pool, factory::CONFIGURATION, made.configuration.as_bytes())?;
-    Ok(usr.put(Path::new(factory::CONFIGURATION), Node::File(Meta::root(0o644, mtime), id), mtime)?)
+    Ok(usr.put(
+        Path::new(factory::CONFIGURATION),
+        Node::File(Meta::root(0o644, mtime), id),
+        mtime,
+    )?)
 }
 
 fn cover(covered: &mut Covered, node: &Node, pool: &Pool) {
@@ -306,7 +379,8 @@ fn cover(covered: &mut Covered, node: &Node, pool: &Pool) {
 }
 
 fn add_file(pool: &Pool, name: &str, bytes: &[u8]) -> Result<ContentId, ComposeError> {
-    pool.add(bytes, false).map_err(|error| ComposeError::File(name.to_owned(), error))
+    pool.add(bytes, false)
+        .map_err(|error| ComposeError::File(name.to_owned(), error))
 }
 
 // os-release(5), in /usr/lib where Debian keeps it.
@@ -316,8 +390,14 @@ fn os_name(usr: &Node, pool: &Pool) -> String {
         _ => Vec::new(),
     };
     let text = String::from_utf8_lossy(&text);
-    let value = |key: &str| text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
-    let name = value("PRETTY_NAME").or_else(|| value("NAME")).unwrap_or("Linux").trim();
+    let value = |key: &str| {
+        text.lines()
+            .find_map(|line| line.strip_prefix(key)?.strip_prefix('='))
+    };
+    let name = value("PRETTY_NAME")
+        .or_else(|| value("NAME"))
+        .unwrap_or("Linux")
+        .trim();
     let name = name.trim_matches(['"', '\'']).replace('\\', "");
     name.chars().filter(|c| !c.is_control()).take(100).collect()
 }
@@ -328,8 +408,23 @@ fn warn_of_rest(tree: &Node, report: &mut dyn FnMut(Notice)) {
         let known = matches!(
             name.to_str(),
             Some(
-                "bin" | "sbin" | "lib" | "lib64" | "lib32" | "libx32" | "dev" | "proc" | "sys" | "run" | "tmp" | "nix"
-                    | "vmlinuz" | "vmlinuz.old" | "initrd.img" | "initrd.img.old" | "lost+found"
+                "bin"
+                    | "sbin"
+                    | "lib"
+                    | "lib64"
+                    | "lib32"
+                    | "libx32"
+                    | "dev"
+                    | "proc"
+                    | "sys"
+                    | "run"
+                    | "tmp"
+                    | "nix"
+                    | "vmlinuz"
+                    | "vmlinuz.old"
+                    | "initrd.img"
+                    | "initrd.img.old"
+                    | "lost+found"
             )
         );
         let mount_point = matches!(name.to_str(), Some("mnt" | "media")) && !factory::holds_files(node);
@@ -344,17 +439,33 @@ fn warn_of_rest(tree: &Node, report: &mut dyn FnMut(Notice)) {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, unused_results)]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        unused_results
+    )]
     use super::*;
 
     #[test]
     fn versions_are_ordered_by_their_numbers() {
-        let mut versions =
-            ["6.12.9+deb13-amd64", "6.12.57+deb13-amd64", "6.1.0-41-amd64", "6.12.57+deb13-cloud-amd64", "5.10"];
+        let mut versions = [
+            "6.12.9+deb13-amd64",
+            "6.12.57+deb13-amd64",
+            "6.1.0-41-amd64",
+            "6.12.57+deb13-cloud-amd64",
+            "5.10",
+        ];
         versions.sort_by(|a, b| by_version(a, b));
         assert_eq!(
             versions,
-            ["5.10", "6.1.0-41-amd64", "6.12.9+deb13-amd64", "6.12.57+deb13-amd64", "6.12.57+deb13-cloud-amd64"]
+            [
+                "5.10",
+                "6.1.0-41-amd64",
+                "6.12.9+deb13-amd64",
+                "6.12.57+deb13-amd64",
+                "6.12.57+deb13-cloud-amd64"
+            ]
         );
     }
 }

@@ -40,8 +40,12 @@ impl Covered {
     /// Takes note of the lines of a tmpfiles.d file.
     pub fn add(&mut self, configuration: &[u8]) {
         for line in configuration.split(|&byte| byte == b'\n') {
-            let mut fields = line.split(u8::is_ascii_whitespace).filter(|field| !field.is_empty());
-            let (Some(kind), Some(path)) = (fields.next(), fields.next()) else { continue };
+            let mut fields = line
+                .split(u8::is_ascii_whitespace)
+                .filter(|field| !field.is_empty());
+            let (Some(kind), Some(path)) = (fields.next(), fields.next()) else {
+                continue;
+            };
             let made = match kind.first() {
                 Some(b'd' | b'D' | b'v' | b'q' | b'Q') => Made::Directory,
                 Some(b'f' | b'F' | b'C') => Made::File,
@@ -49,7 +53,9 @@ impl Covered {
                 _ => continue,
             };
             // Lines for the first boot only, and those that systemd-tmpfiles --create skips outside of boot, count too.
-            let _new = self.0.insert((made, path.strip_suffix(b"/").unwrap_or(path).to_vec()));
+            let _new = self
+                .0
+                .insert((made, path.strip_suffix(b"/").unwrap_or(path).to_vec()));
         }
     }
 
@@ -71,12 +77,15 @@ pub struct Factory {
 pub fn make(trees: &[(&str, &Node)], names: &Names, covered: &Covered, mtime: i64) -> Factory {
     let mut factory = Factory {
         copies: Node::directory(mtime),
-        configuration: "# What this system's root file system held outside of /usr and /etc. Seeds what isn't there \
+        configuration:
+            "# What this system's root file system held outside of /usr and /etc. Seeds what isn't there \
                         yet, changes nothing else.\n"
-            .into(),
+                .into(),
     };
     for (at, tree) in trees {
-        tree.walk(Path::new(at), &mut |path, node| factory.add(path, node, (names, covered), mtime));
+        tree.walk(Path::new(at), &mut |path, node| {
+            factory.add(path, node, (names, covered), mtime)
+        });
     }
     factory
 }
@@ -86,8 +95,15 @@ impl Factory {
         let absolute = PathBuf::from("/").join(path);
         let bytes = absolute.as_os_str().as_bytes();
         let owner = |meta: &Meta| {
-            let name = |all: &BTreeMap<u32, String>, id: u32| all.get(&id).cloned().unwrap_or_else(|| id.to_string());
-            format!("{:04o} {} {}", meta.mode, name(&names.users, meta.uid), name(&names.groups, meta.gid))
+            let name = |all: &BTreeMap<u32, String>, id: u32| {
+                all.get(&id).cloned().unwrap_or_else(|| id.to_string())
+            };
+            format!(
+                "{:04o} {} {}",
+                meta.mode,
+                name(&names.users, meta.uid),
+                name(&names.groups, meta.gid)
+            )
         };
         let line = match node {
             Node::Directory(..) if covered.has(Made::Directory, bytes) => return,
@@ -126,18 +142,28 @@ fn escape(bytes: &[u8]) -> String {
 
 /// Whether a tree holds anything but empty directories.
 pub fn holds_files(tree: &Node) -> bool {
-    tree.entries().is_none_or(|entries: &Entries| entries.values().any(holds_files))
+    tree.entries()
+        .is_none_or(|entries: &Entries| entries.values().any(holds_files))
 }
 
 /// The files in a directory of tmpfiles.d files, by name: those that end in `.conf`.
 pub fn configurations(directory: Option<&Node>) -> impl Iterator<Item = (&OsString, &Node)> {
     let is_configuration = |name: &OsString| Path::new(name).extension() == Some(OsStr::new("conf"));
-    directory.and_then(Node::entries).into_iter().flatten().filter(move |(name, _)| is_configuration(name))
+    directory
+        .and_then(Node::entries)
+        .into_iter()
+        .flatten()
+        .filter(move |(name, _)| is_configuration(name))
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, unused_results)]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        unused_results
+    )]
     use super::*;
 
     #[test]
@@ -147,11 +173,26 @@ mod tests {
             crate::store::pool::Pool::new(dir.path().join("staging"), dir.path().join("objects")).unwrap();
         let id = pool.add(b"content", false).unwrap();
         let mut var = Node::directory(3);
-        let meta = |mode, uid, gid| Meta { uid, gid, ..Meta::root(mode, 3) };
-        var.put(Path::new("mail"), Node::Directory(meta(0o2775, 0, 8), Entries::new()), 3).unwrap();
-        var.put(Path::new("lib/a b%"), Node::File(meta(0o640, 33, 99), id), 3).unwrap();
+        let meta = |mode, uid, gid| Meta {
+            uid,
+            gid,
+            ..Meta::root(mode, 3)
+        };
+        var.put(
+            Path::new("mail"),
+            Node::Directory(meta(0o2775, 0, 8), Entries::new()),
+            3,
+        )
+        .unwrap();
+        var.put(Path::new("lib/a b%"), Node::File(meta(0o640, 33, 99), id), 3)
+            .unwrap();
         var.put(Path::new("run"), Node::symlink("/run", 3), 3).unwrap();
-        var.put(Path::new("tmp"), Node::Directory(meta(0o1777, 0, 0), Entries::new()), 3).unwrap();
+        var.put(
+            Path::new("tmp"),
+            Node::Directory(meta(0o1777, 0, 0), Entries::new()),
+            3,
+        )
+        .unwrap();
         let names = Names {
             users: [(0, "root".into()), (33, "www-data".into())].into(),
             groups: [(0, "root".into()), (8, "mail".into())].into(),

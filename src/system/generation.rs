@@ -125,9 +125,15 @@ pub struct Profile {
 impl Profile {
     /// The profile `name` of the store that `layout` describes; the root directory of `layout` must exist.
     pub fn open(layout: Layout, name: &str) -> Result<Self, ProfileError> {
-        let root = RootDir::open(layout.root())
-            .map_err(|source| ProfileError::Root { path: layout.root().display().to_string(), source })?;
-        Ok(Self { root, layout, name: name.to_owned() })
+        let root = RootDir::open(layout.root()).map_err(|source| ProfileError::Root {
+            path: layout.root().display().to_string(),
+            source,
+        })?;
+        Ok(Self {
+            root,
+            layout,
+            name: name.to_owned(),
+        })
     }
 
     /// The profile that the machine boots, whose root is mounted at `root`.
@@ -148,7 +154,10 @@ impl Profile {
     /// All generations, the oldest first. A profile that doesn't exist has none.
     pub fn generations(&self) -> Result<Vec<Generation>, ProfileError> {
         let directory = self.layout.profiles_dir();
-        let unreadable = |source| ProfileError::Unreadable { path: directory.clone(), source };
+        let unreadable = |source| ProfileError::Unreadable {
+            path: directory.clone(),
+            source,
+        };
         let names = match self.root.list(&directory) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             other => other.map_err(unreadable)?,
@@ -157,8 +166,14 @@ impl Profile {
         for number in names.iter().filter_map(|name| self.number(name.to_str()?)) {
             let link = self.link(number);
             // It may have been deleted meanwhile.
-            let Some(stat) = self.root.stat(&link).map_err(unreadable)? else { continue };
-            all.push(Generation { number, created: stat.st_mtime, system: self.system(&link) });
+            let Some(stat) = self.root.stat(&link).map_err(unreadable)? else {
+                continue;
+            };
+            all.push(Generation {
+                number,
+                created: stat.st_mtime,
+                system: self.system(&link),
+            });
         }
         all.sort_by_key(|generation| generation.number);
         Ok(all)
@@ -169,10 +184,16 @@ impl Profile {
         let path = format!("{}/{}", self.layout.profiles_dir(), self.name);
         let target = match self.root.read_link(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            other => other.map_err(|source| ProfileError::Unreadable { path: path.clone(), source })?,
+            other => other.map_err(|source| ProfileError::Unreadable {
+                path: path.clone(),
+                source,
+            })?,
         };
         let number = target.to_str().and_then(|target| self.number(target));
-        number.map(Some).ok_or_else(|| ProfileError::BadLink { path, target: shown(&target) })
+        number.map(Some).ok_or_else(|| ProfileError::BadLink {
+            path,
+            target: shown(&target),
+        })
     }
 
     /// The boot.json of `system`.
@@ -204,10 +225,18 @@ impl Profile {
         for path in &closure {
             self.must_exist(&path.absolute(store))?;
         }
-        let named = [&spec.v1.kernel, &spec.keel.usr_image, &spec.keel.etc_image, &spec.keel.modules];
+        let named = [
+            &spec.v1.kernel,
+            &spec.keel.usr_image,
+            &spec.keel.etc_image,
+            &spec.keel.modules,
+        ];
         for named in named.into_iter().chain(&spec.v1.initrd) {
             if !closure.iter().any(|path| path.absolute(store) == *named) {
-                return Err(Damage::OutsideClosure { path: own, named: named.clone() });
+                return Err(Damage::OutsideClosure {
+                    path: own,
+                    named: named.clone(),
+                });
             }
         }
         let stamp = self.layout.stamp(system);
@@ -225,7 +254,11 @@ impl Profile {
             return true;
         }
         let plain = !release.is_empty() && !release.contains('/') && !matches!(release, "." | "..");
-        plain && self.root.is_dir(format!("{}/lib/modules/{release}", spec.keel.modules)).unwrap_or(false)
+        plain
+            && self
+                .root
+                .is_dir(format!("{}/lib/modules/{release}", spec.keel.modules))
+                .unwrap_or(false)
     }
 
     /// The newest generation that is intact and runs on the kernel `release`; `passed` is told of each newer one why it
@@ -240,10 +273,15 @@ impl Profile {
         for Generation { number, system, .. } in all {
             let checked = system.and_then(|system| Ok((self.intact(&system)?, system)));
             match checked {
-                Ok((spec, system)) if self.runs_on(&spec, release) => return Ok(Some((number, system, spec))),
+                Ok((spec, system)) if self.runs_on(&spec, release) => {
+                    return Ok(Some((number, system, spec)));
+                }
                 Ok((spec, _)) => {
                     let version = &spec.keel.kernel_version;
-                    passed(number, &format!("it is for the kernel {version}, and {release} is running"));
+                    passed(
+                        number,
+                        &format!("it is for the kernel {version}, and {release} is running"),
+                    );
                 }
                 Err(damage) => passed(number, &damage.to_string()),
             }
@@ -258,36 +296,60 @@ impl Profile {
 
     // The number in `<profile>-<number>-link`.
     fn number(&self, name: &str) -> Option<u64> {
-        let digits = name.strip_prefix(&self.name)?.strip_prefix('-')?.strip_suffix("-link")?;
+        let digits = name
+            .strip_prefix(&self.name)?
+            .strip_prefix('-')?
+            .strip_suffix("-link")?;
         let number = digits.parse().ok()?;
         // "+1" and "01" parse, too, but are no names that were made for a generation.
         (format!("{number}") == digits).then_some(number)
     }
 
     fn system(&self, link: &str) -> Result<StorePath, Damage> {
-        let target =
-            self.root.read_link(link).map_err(|source| Damage::Unreadable { path: link.to_owned(), source })?;
+        let target = self.root.read_link(link).map_err(|source| Damage::Unreadable {
+            path: link.to_owned(),
+            source,
+        })?;
         let parsed = StorePath::from_absolute(self.layout.store_dir(), &target.to_string_lossy());
-        parsed.map_err(|why| Damage::BadLink { link: link.to_owned(), target: shown(&target), why })
+        parsed.map_err(|why| Damage::BadLink {
+            link: link.to_owned(),
+            target: shown(&target),
+            why,
+        })
     }
 
     fn must_exist(&self, path: &str) -> Result<(), Damage> {
         match self.root.stat(path) {
             Ok(Some(_)) => Ok(()),
-            Ok(None) => Err(Damage::Missing { path: path.to_owned() }),
-            Err(source) => Err(Damage::Unreadable { path: path.to_owned(), source }),
+            Ok(None) => Err(Damage::Missing {
+                path: path.to_owned(),
+            }),
+            Err(source) => Err(Damage::Unreadable {
+                path: path.to_owned(),
+                source,
+            }),
         }
     }
 
     fn read(&self, path: &str, limit: u64) -> Result<Vec<u8>, Damage> {
         self.root.read(path, limit).map_err(|source| match source.kind() {
-            io::ErrorKind::NotFound => Damage::Missing { path: path.to_owned() },
-            _ => Damage::Unreadable { path: path.to_owned(), source },
+            io::ErrorKind::NotFound => Damage::Missing {
+                path: path.to_owned(),
+            },
+            _ => Damage::Unreadable {
+                path: path.to_owned(),
+                source,
+            },
         })
     }
 }
 
 // A damaged link may hold anything, and its target is shown on a console.
 fn shown(target: &Path) -> String {
-    target.to_string_lossy().chars().take(200).map(|c| if c.is_control() { '?' } else { c }).collect()
+    target
+        .to_string_lossy()
+        .chars()
+        .take(200)
+        .map(|c| if c.is_control() { '?' } else { c })
+        .collect()
 }

@@ -102,25 +102,43 @@ pub fn assign(
     report: &mut dyn FnMut(Notice),
 ) -> Result<Assigned, IdsError> {
     let user_names: Vec<_> = users.iter().map(|user| (user.name.as_str(), user.uid)).collect();
-    let group_names: Vec<_> = groups.iter().map(|group| (group.name.as_str(), group.gid)).collect();
+    let group_names: Vec<_> = groups
+        .iter()
+        .map(|group| (group.name.as_str(), group.gid))
+        .collect();
     let mut ids = previous.clone();
     let user_numbers = number_all("user", &mut ids.users, &user_names, report)?;
     let group_numbers = number_all("group", &mut ids.groups, &group_names, report)?;
-    let numbering = Numbering { users: user_numbers, groups: group_numbers };
+    let numbering = Numbering {
+        users: user_numbers,
+        groups: group_numbers,
+    };
 
     let mut declared = Declared::default();
     for user in users {
         let uid = ids.users.get(&user.name).copied().unwrap_or(user.uid);
         let gid = numbering.groups.get(&user.gid).copied().unwrap_or(user.gid);
-        declared.users.push(User { uid, gid, ..user.clone() });
+        declared.users.push(User {
+            uid,
+            gid,
+            ..user.clone()
+        });
     }
     for group in groups {
         let gid = ids.groups.get(&group.name).copied().unwrap_or(group.gid);
         declared.groups.push(Group { gid, ..group.clone() });
     }
-    declared.users.sort_by(|a, b| (a.uid, &a.name).cmp(&(b.uid, &b.name)));
-    declared.groups.sort_by(|a, b| (a.gid, &a.name).cmp(&(b.gid, &b.name)));
-    Ok(Assigned { ids, numbering, declared })
+    declared
+        .users
+        .sort_by(|a, b| (a.uid, &a.name).cmp(&(b.uid, &b.name)));
+    declared
+        .groups
+        .sort_by(|a, b| (a.gid, &a.name).cmp(&(b.gid, &b.name)));
+    Ok(Assigned {
+        ids,
+        numbering,
+        declared,
+    })
 }
 
 fn number_all(
@@ -143,10 +161,17 @@ fn number_all(
             // A second name of the same number (as toor is of root's) follows the first.
             (None, Some(&to)) => to,
             (None, None) if !taken.contains(&number) => number,
-            (None, None) => free(kind, name, number, &|n| !taken.contains(&n) && !asked.contains(&n))?,
+            (None, None) => free(kind, name, number, &|n| {
+                !taken.contains(&n) && !asked.contains(&n)
+            })?,
         };
         if to != number {
-            report(Notice::Renumbered { kind, name: name.to_owned(), from: number, to });
+            report(Notice::Renumbered {
+                kind,
+                name: name.to_owned(),
+                from: number,
+                to,
+            });
         }
         let _new = taken.insert(to);
         let _old = known.insert(name.to_owned(), to);
@@ -158,7 +183,14 @@ fn number_all(
 // System accounts 100 to 999, others 1000 to 59999: Debian policy, section 9.2.2.
 fn free(kind: &'static str, name: &str, number: u32, is_free: &dyn Fn(u32) -> bool) -> Result<u32, IdsError> {
     let (from, to) = if number < 1000 { (100, 999) } else { (1000, 59999) };
-    (from..=to).find(|&n| is_free(n)).ok_or_else(|| IdsError::Exhausted { kind, name: name.to_owned(), from, to })
+    (from..=to)
+        .find(|&n| is_free(n))
+        .ok_or_else(|| IdsError::Exhausted {
+            kind,
+            name: name.to_owned(),
+            from,
+            to,
+        })
 }
 
 fn lines<T>(
@@ -170,7 +202,11 @@ fn lines<T>(
     let mut all = Vec::new();
     let mut names = BTreeSet::new();
     for (at, line) in bytes.split(|&byte| byte == b'\n').enumerate() {
-        let bad = |why| IdsError::BadLine { file, line: at + 1, why };
+        let bad = |why| IdsError::BadLine {
+            file,
+            line: at + 1,
+            why,
+        };
         if line.is_empty() {
             continue;
         }
@@ -201,18 +237,30 @@ fn number(field: &str) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, unused_results)]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        unused_results
+    )]
     use super::*;
     use proptest::prelude::*;
 
     fn group(name: &str, gid: u32) -> Group {
-        Group { name: name.into(), gid, members: Vec::new() }
+        Group {
+            name: name.into(),
+            gid,
+            members: Vec::new(),
+        }
     }
 
     fn assign_groups(previous: &[(&str, u32)], groups: &[(&str, u32)]) -> Assigned {
         let ids = Ids {
             users: BTreeMap::new(),
-            groups: previous.iter().map(|(name, gid)| ((*name).to_owned(), *gid)).collect(),
+            groups: previous
+                .iter()
+                .map(|(name, gid)| ((*name).to_owned(), *gid))
+                .collect(),
         };
         let groups: Vec<_> = groups.iter().map(|(name, gid)| group(name, *gid)).collect();
         assign(&ids, &[], &groups, &mut |_| {}).unwrap()
@@ -220,21 +268,31 @@ mod tests {
 
     #[test]
     fn a_known_name_keeps_its_number_and_files_follow() {
-        let assigned = assign_groups(&[("_ssh", 101), ("gone", 102)], &[("_ssh", 103), ("new", 102), ("more", 101)]);
+        let assigned = assign_groups(
+            &[("_ssh", 101), ("gone", 102)],
+            &[("_ssh", 103), ("new", 102), ("more", 101)],
+        );
         // "new" and "more" asked for numbers that the machine gave to others.
         assert_eq!(assigned.ids.groups["_ssh"], 101);
         assert_eq!(assigned.ids.groups["gone"], 102);
         assert_eq!(assigned.numbering.groups[&103], 101);
         let (new, more) = (assigned.ids.groups["new"], assigned.ids.groups["more"]);
         assert_eq!((more, new), (100, 104));
-        assert_eq!((assigned.numbering.groups[&101], assigned.numbering.groups[&102]), (more, new));
+        assert_eq!(
+            (assigned.numbering.groups[&101], assigned.numbering.groups[&102]),
+            (more, new)
+        );
     }
 
     #[test]
     fn a_moved_name_does_not_take_what_another_asks_for() {
         let assigned = assign_groups(&[("old", 200)], &[("a", 200), ("b", 100), ("c", 101)]);
         assert_eq!(
-            (assigned.ids.groups["a"], assigned.ids.groups["b"], assigned.ids.groups["c"]),
+            (
+                assigned.ids.groups["a"],
+                assigned.ids.groups["b"],
+                assigned.ids.groups["c"]
+            ),
             (102, 100, 101)
         );
     }
@@ -242,7 +300,10 @@ mod tests {
     #[test]
     fn reads_passwd_and_group_and_refuses_damage() {
         let users = parse_passwd(b"root:x:0:0:root:/root:/bin/bash\nsvc:x:105:110::/:/bin/false\n").unwrap();
-        assert_eq!((users[1].name.as_str(), users[1].uid, users[1].gid), ("svc", 105, 110));
+        assert_eq!(
+            (users[1].name.as_str(), users[1].uid, users[1].gid),
+            ("svc", 105, 110)
+        );
         assert_eq!(parse_group(b"adm:x:4:a,b\n").unwrap()[0].members, ["a", "b"]);
         for (bytes, why) in [
             (&b"root:x:0\n"[..], "wrong number of fields"),
@@ -251,9 +312,15 @@ mod tests {
             (b"a/b:x:1:1:::\n", "no valid name"),
             (b"\xff:x:1:1:::\n", "no UTF-8"),
         ] {
-            assert!(parse_passwd(bytes).unwrap_err().to_string().contains(why), "{why}");
+            assert!(
+                parse_passwd(bytes).unwrap_err().to_string().contains(why),
+                "{why}"
+            );
         }
-        assert_eq!(with_password(b"root:$y$x:1::\ndaemon:*:1\nlocked:!$y$:1\nopen::1\n"), ["root", "open"]);
+        assert_eq!(
+            with_password(b"root:$y$x:1::\ndaemon:*:1\nlocked:!$y$:1\nopen::1\n"),
+            ["root", "open"]
+        );
     }
 
     proptest! {

@@ -30,7 +30,9 @@ pub fn compose(tree: &Node, pool: &Pool) -> Result<Box<[u8]>, ImageError> {
     let mut image = FileSystem::new(stat(tree.meta()));
     let mut root = Directory::new(stat(tree.meta()));
     if let Some(entries) = tree.entries() {
-        fill(&mut root, entries, pool, &mut |stat, content| image.push_leaf(stat, content))?;
+        fill(&mut root, entries, pool, &mut |stat, content| {
+            image.push_leaf(stat, content)
+        })?;
     }
     image.root = root;
     let valid = ValidatedFileSystem::new(image).map_err(|error| ImageError::Refused(format!("{error:#}")))?;
@@ -73,7 +75,12 @@ fn stat(meta: &Meta) -> Stat {
     let xattrs = meta
         .capability
         .iter()
-        .map(|value| (OsString::from("security.capability").into_boxed_os_str(), value.clone()))
+        .map(|value| {
+            (
+                OsString::from("security.capability").into_boxed_os_str(),
+                value.clone(),
+            )
+        })
         .collect();
     Stat {
         st_mode: meta.mode,

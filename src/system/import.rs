@@ -79,7 +79,8 @@ pub struct InitrdInput<'a> {
 }
 
 /// Builds an initrd.
-pub type BuildInitrd<'a> = dyn Fn(InitrdInput<'_>) -> Result<Vec<u8>, Box<dyn std::error::Error + Send + Sync>> + 'a;
+pub type BuildInitrd<'a> =
+    dyn Fn(InitrdInput<'_>) -> Result<Vec<u8>, Box<dyn std::error::Error + Send + Sync>> + 'a;
 
 /// Where a system's initrd comes from.
 pub enum Initrd<'a> {
@@ -137,7 +138,10 @@ pub fn import(
     if !profile::is_profile_name(request.profile) {
         return Err(ImportError::BadProfile(request.profile.to_owned()));
     }
-    request.kernel_params.iter().try_for_each(|parameter| bootspec::check_parameter(parameter))?;
+    request
+        .kernel_params
+        .iter()
+        .try_for_each(|parameter| bootspec::check_parameter(parameter))?;
 
     let mut addition = Addition::begin(request.layout, waiting)?;
     let profile = Profile::open(request.layout.clone(), request.profile)?;
@@ -150,7 +154,11 @@ pub fn import(
     addition.commit()?;
 
     failpoint("before-objects");
-    let trees = [(&paths.usr, &parts.usr), (&paths.etc, &parts.etc), (&paths.modules, &parts.modules)];
+    let trees = [
+        (&paths.usr, &parts.usr),
+        (&paths.etc, &parts.etc),
+        (&paths.modules, &parts.modules),
+    ];
     let new_objects = objects::link_all(request.layout, &pool, &trees, &system)?;
     failpoint("after-objects");
     let (generation, is_new) = profile::add_generation(&profile, request.profile, &system)?;
@@ -210,7 +218,14 @@ fn add_parts(
         }
         Initrd::Build(build) => {
             let modules = modules_place.join("lib/modules").join(version);
-            Some(build(InitrdInput { kernel_version: version, modules: &modules, usr: usr_place }).map_err(ImportError::Initrd)?)
+            Some(
+                build(InitrdInput {
+                    kernel_version: version,
+                    modules: &modules,
+                    usr: usr_place,
+                })
+                .map_err(ImportError::Initrd)?,
+            )
         }
     };
     let mut adopted = trees
@@ -227,7 +242,9 @@ fn add_parts(
         etc: next()?,
         modules: next()?,
         kernel: next()?,
-        initrd: initrd.map(|bytes| addition.add_file("initrd", &bytes)).transpose()?,
+        initrd: initrd
+            .map(|bytes| addition.add_file("initrd", &bytes))
+            .transpose()?,
         usr_image: addition.add_file("usr.cfs", &usr_image.map_err(AddError::Thread)??)?,
         etc_image: addition.add_file("etc.cfs", &etc_image?)?,
     })
@@ -240,9 +257,13 @@ fn joined<T>(thread: std::thread::ScopedJoinHandle<'_, T>) -> Result<T, &'static
 // The tree of the image of /usr: what the store keeps apart, so that systems share it, in one.
 fn with_modules(usr: &Node, modules: &Node) -> Node {
     let mut whole = usr.clone();
-    if let (Some(entries), Some(layer)) =
-        (whole.entries_mut().and_then(|e| e.get_mut(std::ffi::OsStr::new("lib"))).and_then(Node::entries_mut), modules.get("lib/modules"))
-    {
+    if let (Some(entries), Some(layer)) = (
+        whole
+            .entries_mut()
+            .and_then(|e| e.get_mut(std::ffi::OsStr::new("lib")))
+            .and_then(Node::entries_mut),
+        modules.get("lib/modules"),
+    ) {
         let _none = entries.insert("modules".into(), layer.clone());
     }
     whole
@@ -267,7 +288,12 @@ fn add_system(
     ]
     .map(|(name, path)| (name.to_owned(), absolute(path)))
     .into();
-    links.extend(paths.initrd.iter().map(|path| ("initrd".to_owned(), absolute(path))));
+    links.extend(
+        paths
+            .initrd
+            .iter()
+            .map(|path| ("initrd".to_owned(), absolute(path))),
+    );
     let mut closure = vec![
         paths.usr.clone(),
         paths.etc.clone(),
@@ -305,12 +331,21 @@ fn add_system(
         ("accounts.json", json(&parts.accounts.declared)),
         ("ids.json", json(&parts.accounts.ids)),
         ("packages.json", json(&parts.packages)),
-        ("units.json", json(&serde_json::json!({ "version": 1, "units": {} }))),
+        (
+            "units.json",
+            json(&serde_json::json!({ "version": 1, "units": {} })),
+        ),
     ];
     let content = |own: &StorePath| {
-        let mut files: BTreeMap<_, _> = fixed.iter().map(|(name, bytes)| ((*name).to_owned(), bytes.clone())).collect();
+        let mut files: BTreeMap<_, _> = fixed
+            .iter()
+            .map(|(name, bytes)| ((*name).to_owned(), bytes.clone()))
+            .collect();
         let _new = files.insert("boot.json".into(), spec(own).to_json().into_bytes());
-        SmallDirectory { files, links: links.clone() }
+        SmallDirectory {
+            files,
+            links: links.clone(),
+        }
     };
     Ok(addition.add_referring(name, &closure, &content)?)
 }
@@ -329,16 +364,24 @@ fn previous_ids(profile: &Profile, report: &mut dyn FnMut(Notice)) -> Result<Ids
     let mut first_failure = None;
     for generation in all {
         let number = generation.number;
-        let read = generation.system.map_err(|damage| damage.to_string()).and_then(|system| {
-            let path = PathBuf::from(system.absolute(profile.layout().store_dir())).join("ids.json");
-            let bytes = profile.root().read(&path, IDS_MAX).map_err(|error: io::Error| error.to_string());
-            bytes.and_then(|bytes| serde_json::from_slice(&bytes).map_err(|error| error.to_string()))
-        });
+        let read = generation
+            .system
+            .map_err(|damage| damage.to_string())
+            .and_then(|system| {
+                let path = PathBuf::from(system.absolute(profile.layout().store_dir())).join("ids.json");
+                let bytes = profile
+                    .root()
+                    .read(&path, IDS_MAX)
+                    .map_err(|error: io::Error| error.to_string());
+                bytes.and_then(|bytes| serde_json::from_slice(&bytes).map_err(|error| error.to_string()))
+            });
         match read {
             Ok(ids) => return Ok(ids),
             Err(why) => {
                 let why = format!("generation {number}: {why}");
-                report(Notice::Warning(format!("the numbers of accounts can't be taken from {why}")));
+                report(Notice::Warning(format!(
+                    "the numbers of accounts can't be taken from {why}"
+                )));
                 let _first = first_failure.get_or_insert(why);
             }
         }

@@ -33,7 +33,10 @@ impl fmt::Display for Notice {
         match self {
             Self::LeftOut { path, why } => write!(f, "left out: {} ({why})", path.display()),
             Self::Renumbered { kind, name, from, to } => {
-                write!(f, "{kind} {name} is number {to} on this machine, not {from}: files are given to {to}")
+                write!(
+                    f,
+                    "{kind} {name} is number {to} on this machine, not {from}: files are given to {to}"
+                )
             }
             Self::Warning(text) => write!(f, "warning: {text}"),
         }

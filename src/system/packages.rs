@@ -48,13 +48,20 @@ fn package(stanza: &str) -> Option<Package> {
         architecture: field("Architecture").unwrap_or_default(),
         version: field("Version")?,
         // In units of 1024 bytes: Debian policy, section 5.6.20.
-        size: field("Installed-Size").and_then(|size| size.parse::<u64>().ok()).map_or(0, |k| k.saturating_mul(1024)),
+        size: field("Installed-Size")
+            .and_then(|size| size.parse::<u64>().ok())
+            .map_or(0, |k| k.saturating_mul(1024)),
     })
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, unused_results)]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        unused_results
+    )]
     use super::*;
 
     #[test]
@@ -64,7 +71,11 @@ mod tests {
                       Package: gone\nStatus: deinstall ok config-files\nVersion: 1\n\n\
                       Package: adduser\nStatus: hold ok installed\nArchitecture: all\nVersion: 3.152\n";
         let packages = from_dpkg_status(status.as_bytes());
-        let seen: Vec<_> = packages.packages.iter().map(|p| (p.name.as_str(), p.version.as_str(), p.size)).collect();
+        let seen: Vec<_> = packages
+            .packages
+            .iter()
+            .map(|p| (p.name.as_str(), p.version.as_str(), p.size))
+            .collect();
         assert_eq!(seen, [("adduser", "3.152", 0), ("zlib1g", "1:1.3", 164 * 1024)]);
     }
 
@@ -73,7 +84,11 @@ mod tests {
         let (Ok(status), Ok(out)) = (
             std::fs::read("/var/lib/dpkg/status"),
             std::process::Command::new("dpkg-query")
-                .args(["-W", "-f", "${db:Status-Status} ${Package} ${Version} ${Architecture} ${Installed-Size}\n"])
+                .args([
+                    "-W",
+                    "-f",
+                    "${db:Status-Status} ${Package} ${Version} ${Architecture} ${Installed-Size}\n",
+                ])
                 .output(),
         ) else {
             return;

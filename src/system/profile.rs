@@ -22,7 +22,9 @@ pub fn is_profile_name(name: &str) -> bool {
     !name.is_empty()
         && name.len() <= 100
         && !name.starts_with(['.', '-'])
-        && name.bytes().all(|c| c.is_ascii_alphanumeric() || b"._-".contains(&c))
+        && name
+            .bytes()
+            .all(|c| c.is_ascii_alphanumeric() || b"._-".contains(&c))
 }
 
 /// Makes `system` the newest generation of `profile`, unless it is that already, and the profile lead to it. Returns the
@@ -30,7 +32,8 @@ pub fn is_profile_name(name: &str) -> bool {
 pub fn add_generation(profile: &Profile, name: &str, system: &StorePath) -> Result<(u64, bool), SwitchError> {
     let layout = profile.layout();
     let link = |path: String, target: &str| {
-        files::link_atomically(Path::new(target), &layout.physical(&path)).map_err(|error| SwitchError::Link(path, error))
+        files::link_atomically(Path::new(target), &layout.physical(&path))
+            .map_err(|error| SwitchError::Link(path, error))
     };
     let all = profile.generations()?;
     // A profile whose link is damaged is repaired by this one.
@@ -40,21 +43,32 @@ pub fn add_generation(profile: &Profile, name: &str, system: &StorePath) -> Resu
     let number = match newest {
         Some(newest) if same => newest.number,
         // A number is never used twice: it may still name a boot entry, or a line in somebody's notes.
-        newest => newest.map_or(0, |newest| newest.number).max(current.unwrap_or(0)).saturating_add(1),
+        newest => newest
+            .map_or(0, |newest| newest.number)
+            .max(current.unwrap_or(0))
+            .saturating_add(1),
     };
     if !same {
         link(profile.link(number), &system.absolute(layout.store_dir()))?;
     }
     failpoint("before-profile");
     if current != Some(number) {
-        link(format!("{}/{name}", layout.profiles_dir()), &format!("{name}-{number}-link"))?;
+        link(
+            format!("{}/{name}", layout.profiles_dir()),
+            &format!("{name}-{number}-link"),
+        )?;
     }
     Ok((number, !same))
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, unused_results)]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        unused_results
+    )]
     use super::*;
     use crate::store::Layout;
 
@@ -71,8 +85,12 @@ mod tests {
         // The profile still led to 2.
         assert_eq!(add_generation(&profile, "system", &path(3)).unwrap(), (3, true));
         assert_eq!(profile.current().unwrap(), Some(3));
-        let systems: Vec<_> =
-            profile.generations().unwrap().into_iter().map(|g| (g.number, g.system.unwrap())).collect();
+        let systems: Vec<_> = profile
+            .generations()
+            .unwrap()
+            .into_iter()
+            .map(|g| (g.number, g.system.unwrap()))
+            .collect();
         assert_eq!(systems, [(1, path(1)), (3, path(3))]);
     }
 

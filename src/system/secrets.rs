@@ -27,17 +27,33 @@ const STATE: &str = "state of one machine";
 /// owners and modes matter to the services that use them.
 pub fn judge(path: &str) -> Verdict {
     let (directory, name) = path.rsplit_once('/').unwrap_or(("", path));
-    let below = |prefix: &str| path.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('/'));
+    let below = |prefix: &str| {
+        path.strip_prefix(prefix)
+            .is_some_and(|rest| rest.starts_with('/'))
+    };
     match path {
         "etc/passwd" | "etc/group" | "etc/shadow" => return Account,
-        "etc/gshadow" | "etc/subuid" | "etc/subgid" | "etc/passwd-" | "etc/group-" | "etc/shadow-"
-        | "etc/gshadow-" | "etc/subuid-" | "etc/subgid-" | "etc/security/opasswd" => return LeaveOut(PASSWORDS),
+        "etc/gshadow"
+        | "etc/subuid"
+        | "etc/subgid"
+        | "etc/passwd-"
+        | "etc/group-"
+        | "etc/shadow-"
+        | "etc/gshadow-"
+        | "etc/subuid-"
+        | "etc/subgid-"
+        | "etc/security/opasswd" => return LeaveOut(PASSWORDS),
         "etc/.pwd.lock" | "etc/.updated" | "var/.updated" => return LeaveOut("a mark that is made again"),
         "etc/machine-id" | "var/lib/dbus/machine-id" => return LeaveOut(MACHINE_ID),
-        "etc/nvme/hostid" | "etc/nvme/hostnqn" | "etc/iscsi/initiatorname.iscsi" => return LeaveOut(MACHINE_ID),
+        "etc/nvme/hostid" | "etc/nvme/hostnqn" | "etc/iscsi/initiatorname.iscsi" => {
+            return LeaveOut(MACHINE_ID);
+        }
         "var/lib/systemd/random-seed" | "var/lib/urandom/random-seed" => return LeaveOut(SEED),
-        "var/lib/systemd/credential.secret" | "var/lib/NetworkManager/secret_key" | "etc/krb5.keytab"
-        | "etc/apt/auth.conf" | "var/cache/debconf/passwords.dat" => return LeaveOut(SECRET),
+        "var/lib/systemd/credential.secret"
+        | "var/lib/NetworkManager/secret_key"
+        | "etc/krb5.keytab"
+        | "etc/apt/auth.conf"
+        | "var/cache/debconf/passwords.dat" => return LeaveOut(SECRET),
         "etc/ssl/certs/ssl-cert-snakeoil.pem" => return LeaveOut("certificate of one machine"),
         "var/lib/systemd/catalog/database" | "var/cache/ldconfig/aux-cache" | "var/lib/logrotate/status" => {
             return Forget;
@@ -78,7 +94,17 @@ pub fn judge(path: &str) -> Verdict {
     if matches!(name, ".bash_history" | ".python_history" | ".lesshst") && !below("usr") {
         return LeaveOut(STATE);
     }
-    let caches = ["var/cache/apt", "var/lib/apt/lists", "var/log", "var/tmp", "tmp", "run", "dev", "proc", "sys"];
+    let caches = [
+        "var/cache/apt",
+        "var/lib/apt/lists",
+        "var/log",
+        "var/tmp",
+        "tmp",
+        "run",
+        "dev",
+        "proc",
+        "sys",
+    ];
     let pyc = below("var") && name.ends_with(".pyc");
     if caches.iter().any(|prefix| below(prefix)) || pyc {
         return Forget;
@@ -99,28 +125,49 @@ pub fn may_hold_keys(path: &str) -> bool {
 }
 
 /// What is said of a private key.
-pub const PRIVATE_KEY: &str = "a private key: the store is readable by all; bring it to the machine by other means";
+pub const PRIVATE_KEY: &str =
+    "a private key: the store is readable by all; bring it to the machine by other means";
 
 /// Whether `bytes` hold a private key in PEM form (RFC 7468) or that of OpenSSH.
 pub fn holds_private_key(bytes: &[u8]) -> bool {
     const BEGIN: &[u8] = b"-----BEGIN ";
-    bytes.windows(BEGIN.len()).enumerate().filter(|(_, window)| *window == BEGIN).any(|(at, _)| {
-        let line = bytes.get(at..).and_then(|rest| rest.split(|&byte| byte == b'\n').next()).unwrap_or_default();
-        line.trim_ascii_end().ends_with(b"PRIVATE KEY-----") || line.starts_with(b"-----BEGIN PGP PRIVATE KEY BLOCK")
-    })
+    bytes
+        .windows(BEGIN.len())
+        .enumerate()
+        .filter(|(_, window)| *window == BEGIN)
+        .any(|(at, _)| {
+            let line = bytes
+                .get(at..)
+                .and_then(|rest| rest.split(|&byte| byte == b'\n').next())
+                .unwrap_or_default();
+            line.trim_ascii_end().ends_with(b"PRIVATE KEY-----")
+                || line.starts_with(b"-----BEGIN PGP PRIVATE KEY BLOCK")
+        })
 }
 
 /// Whether a file of `/etc` that others can't read is known to hold no secret all the same.
 pub fn readable_anyway(path: &str) -> bool {
     path == "etc/sudoers"
-        || ["etc/sudoers.d/", "etc/polkit-1/", "etc/audit/", "etc/default/", "etc/cron", "etc/nftables.conf"]
-            .iter()
-            .any(|prefix| path.starts_with(prefix))
+        || [
+            "etc/sudoers.d/",
+            "etc/polkit-1/",
+            "etc/audit/",
+            "etc/default/",
+            "etc/cron",
+            "etc/nftables.conf",
+        ]
+        .iter()
+        .any(|prefix| path.starts_with(prefix))
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, unused_results)]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        unused_results
+    )]
     use super::*;
 
     #[test]
@@ -144,7 +191,12 @@ mod tests {
         for path in ["etc/passwd", "etc/group", "etc/shadow"] {
             assert_eq!(judge(path), Account);
         }
-        for path in ["var/cache/apt/pkgcache.bin", "var/log/dpkg.log", "var/lib/x/__pycache__/a.pyc", "tmp/x"] {
+        for path in [
+            "var/cache/apt/pkgcache.bin",
+            "var/log/dpkg.log",
+            "var/lib/x/__pycache__/a.pyc",
+            "tmp/x",
+        ] {
             assert_eq!(judge(path), Forget, "{path}");
         }
     }
@@ -175,7 +227,11 @@ mod tests {
         ] {
             assert!(holds_private_key(text.as_bytes()), "{text}");
         }
-        for text in ["-----BEGIN CERTIFICATE-----\nPRIVATE KEY-----", "a PRIVATE KEY-----", ""] {
+        for text in [
+            "-----BEGIN CERTIFICATE-----\nPRIVATE KEY-----",
+            "a PRIVATE KEY-----",
+            "",
+        ] {
             assert!(!holds_private_key(text.as_bytes()), "{text}");
         }
     }

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use nix::errno::Errno;
 
-use super::message::{self, EncodeError, Header, READ_ONLY, SECURE_DATA, STATUS_TABLE};
 use super::Table;
+use super::message::{self, EncodeError, Header, READ_ONLY, SECURE_DATA, STATUS_TABLE};
 use crate::block::DeviceNumber;
 use crate::sys::dm::ControlDevice;
 
@@ -78,7 +78,9 @@ pub struct Control(ControlDevice);
 impl Control {
     /// Opens `/dev/mapper/control`.
     pub fn open() -> Result<Self, DmError> {
-        ControlDevice::open(Path::new("/dev/mapper/control")).map(Control).map_err(DmError::NoControl)
+        ControlDevice::open(Path::new("/dev/mapper/control"))
+            .map(Control)
+            .map_err(DmError::NoControl)
     }
 
     /// Makes a device with a table, and starts it. One that is already there with the same UUID is taken as it is. A
@@ -104,8 +106,27 @@ impl Control {
             flags |= READ_ONLY;
         }
         let started = self
-            .run(TABLE_LOAD, "loading the table of", Header { name, uuid: "", flags }, Some(table))
-            .and_then(|_| self.run(DEV_SUSPEND, "starting", Header { name, ..Header::default() }, None));
+            .run(
+                TABLE_LOAD,
+                "loading the table of",
+                Header {
+                    name,
+                    uuid: "",
+                    flags,
+                },
+                Some(table),
+            )
+            .and_then(|_| {
+                self.run(
+                    DEV_SUSPEND,
+                    "starting",
+                    Header {
+                        name,
+                        ..Header::default()
+                    },
+                    None,
+                )
+            });
         if let Err(error) = started {
             let _ = self.remove(name);
             return Err(error);
@@ -114,22 +135,46 @@ impl Control {
     }
 
     fn existing(&self, name: &str, uuid: &str) -> Result<DeviceNumber, DmError> {
-        let answer = self.run(DEV_STATUS, "looking at", Header { name, ..Header::default() }, None)?;
+        let answer = self.run(
+            DEV_STATUS,
+            "looking at",
+            Header {
+                name,
+                ..Header::default()
+            },
+            None,
+        )?;
         let found = message::uuid(&answer).unwrap_or_default();
         if found != uuid {
-            return Err(DmError::NameTaken { name: name.to_owned(), uuid: found });
+            return Err(DmError::NameTaken {
+                name: name.to_owned(),
+                uuid: found,
+            });
         }
         message::device_number(&answer).ok_or_else(|| DmError::Answer(name.to_owned()))
     }
 
     /// Removes a device. `EBUSY` when it's in use.
     pub fn remove(&self, name: &str) -> Result<(), DmError> {
-        self.run(DEV_REMOVE, "removing", Header { name, ..Header::default() }, None).map(drop)
+        self.run(
+            DEV_REMOVE,
+            "removing",
+            Header {
+                name,
+                ..Header::default()
+            },
+            None,
+        )
+        .map(drop)
     }
 
     /// The table that a device runs with.
     pub fn table(&self, name: &str) -> Result<Table, DmError> {
-        let header = Header { name, uuid: "", flags: STATUS_TABLE };
+        let header = Header {
+            name,
+            uuid: "",
+            flags: STATUS_TABLE,
+        };
         let answer = self.run(TABLE_STATUS, "reading the table of", header, None)?;
         message::table(&answer).ok_or_else(|| DmError::Answer(name.to_owned()))
     }

@@ -35,7 +35,9 @@ pub enum EncodeError {
     #[error("device-mapper UUID {0:?} has more than 128 bytes or contains a NUL byte")]
     Uuid(String),
     /// A target.
-    #[error("a target of {0:?} can't be expressed: its type or its parameters are too long or contain a NUL byte")]
+    #[error(
+        "a target of {0:?} can't be expressed: its type or its parameters are too long or contain a NUL byte"
+    )]
     Target(String),
     /// Lines that leave gaps or overlap.
     #[error("the table's lines don't follow on each other")]
@@ -83,7 +85,11 @@ pub(super) fn encode(header: Header<'_>, table: Option<&Table>) -> Result<Zeroiz
 }
 
 fn encode_targets(table: &Table) -> Result<Zeroizing<Vec<u8>>, EncodeError> {
-    let total = table.targets.iter().map(|target| spec_bytes(&target.parameters)).sum();
+    let total = table
+        .targets
+        .iter()
+        .map(|target| spec_bytes(&target.parameters))
+        .sum();
     let mut specs = Zeroizing::new(Vec::with_capacity(total));
     let mut next_sector = 0_u64;
     for target in &table.targets {
@@ -127,7 +133,10 @@ pub(super) fn device_number(answer: &[u8]) -> Option<DeviceNumber> {
     let raw = u64::from_ne_bytes(answer.get(40..48)?.try_into().ok()?);
     // The kernel's huge_encode_dev: minor bits 0 to 7 and 20 to 31, major bits 8 to 19.
     let low = u32::try_from(raw & 0xffff_ffff).ok()?;
-    Some(DeviceNumber { major: (low >> 8) & 0xfff, minor: (low & 0xff) | ((low >> 12) & 0xfff00) })
+    Some(DeviceNumber {
+        major: (low >> 8) & 0xfff,
+        minor: (low & 0xff) | ((low >> 12) & 0xfff00),
+    })
 }
 
 /// The UUID in an answer.
@@ -177,22 +186,51 @@ mod tests {
     use proptest::prelude::*;
 
     fn line(start: u64, length: u64, kind: &str, parameters: &str) -> Target {
-        Target { start, length, kind: kind.to_owned(), parameters: parameters.to_owned() }
+        Target {
+            start,
+            length,
+            kind: kind.to_owned(),
+            parameters: parameters.to_owned(),
+        }
     }
 
     #[test]
     fn a_table_load_has_the_layout_of_the_kernel_header() {
         let table = Table::from(vec![line(0, 8, "linear", "254:0 2048"), line(8, 8, "error", "")]);
-        let buffer = encode(Header { name: "vg-root", uuid: "LVM-x", flags: SECURE_DATA }, Some(&table)).unwrap();
+        let buffer = encode(
+            Header {
+                name: "vg-root",
+                uuid: "LVM-x",
+                flags: SECURE_DATA,
+            },
+            Some(&table),
+        )
+        .unwrap();
         assert_eq!(&buffer[0..12], &[4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
-        assert_eq!(u32::from_ne_bytes(buffer[16..20].try_into().unwrap()), 312, "data_start");
-        assert_eq!(u32::from_ne_bytes(buffer[20..24].try_into().unwrap()), 2, "target_count");
-        assert_eq!(u32::from_ne_bytes(buffer[28..32].try_into().unwrap()), 1 << 15, "flags");
+        assert_eq!(
+            u32::from_ne_bytes(buffer[16..20].try_into().unwrap()),
+            312,
+            "data_start"
+        );
+        assert_eq!(
+            u32::from_ne_bytes(buffer[20..24].try_into().unwrap()),
+            2,
+            "target_count"
+        );
+        assert_eq!(
+            u32::from_ne_bytes(buffer[28..32].try_into().unwrap()),
+            1 << 15,
+            "flags"
+        );
         assert_eq!(&buffer[48..56], b"vg-root\0");
         assert_eq!(&buffer[176..182], b"LVM-x\0");
         let spec = &buffer[312..];
         assert_eq!(u64::from_ne_bytes(spec[8..16].try_into().unwrap()), 8, "length");
-        assert_eq!(u32::from_ne_bytes(spec[20..24].try_into().unwrap()), 56, "next: 40 + 10 + 1, rounded up to 8");
+        assert_eq!(
+            u32::from_ne_bytes(spec[20..24].try_into().unwrap()),
+            56,
+            "next: 40 + 10 + 1, rounded up to 8"
+        );
         assert_eq!(&spec[24..31], b"linear\0");
         assert_eq!(&spec[40..51], b"254:0 2048\0");
         assert_eq!(&spec[56 + 24..56 + 30], b"error\0");
@@ -201,21 +239,39 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_refused() {
-        let name = |name: &str| encode(Header { name, ..Header::default() }, None).map(drop);
+        let name = |name: &str| {
+            encode(
+                Header {
+                    name,
+                    ..Header::default()
+                },
+                None,
+            )
+            .map(drop)
+        };
         assert_eq!(name(&"x".repeat(127)), Ok(()));
         assert_eq!(name(&"x".repeat(128)), Err(EncodeError::Name("x".repeat(128))));
         assert!(name("a/b").is_err());
         let gap = Table::from(vec![line(0, 8, "linear", ""), line(9, 1, "linear", "")]);
         assert_eq!(encode(Header::default(), Some(&gap)), Err(EncodeError::Gap));
         let long = Table::from(vec![line(0, 8, "sixteen-bytes-ab", "")]);
-        assert!(matches!(encode(Header::default(), Some(&long)), Err(EncodeError::Target(_))));
+        assert!(matches!(
+            encode(Header::default(), Some(&long)),
+            Err(EncodeError::Target(_))
+        ));
     }
 
     #[test]
     fn device_numbers_are_decoded() {
         let mut answer = vec![0; 312];
         answer[40..48].copy_from_slice(&0x0010_fe05_u64.to_ne_bytes());
-        assert_eq!(device_number(&answer), Some(DeviceNumber { major: 254, minor: 0x105 }));
+        assert_eq!(
+            device_number(&answer),
+            Some(DeviceNumber {
+                major: 254,
+                minor: 0x105
+            })
+        );
     }
 
     proptest! {

@@ -28,7 +28,11 @@ pub struct Target {
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {} {}", self.start, self.length, self.kind)?;
-        if self.parameters.is_empty() { Ok(()) } else { write!(f, " {}", self.parameters) }
+        if self.parameters.is_empty() {
+            Ok(())
+        } else {
+            write!(f, " {}", self.parameters)
+        }
     }
 }
 

@@ -79,14 +79,25 @@ mod tests {
             link_mapper(dev.path(), "vg-a b", number(minor)).unwrap();
             link_logical_volume(dev.path(), "vg", "root", number(minor)).unwrap();
         }
-        assert_eq!(fs::read_link(dev.path().join("mapper/vg-a\\x20b")).unwrap(), Path::new("../dm-4"));
-        assert_eq!(fs::read_link(dev.path().join("vg/root")).unwrap(), Path::new("../dm-4"));
+        assert_eq!(
+            fs::read_link(dev.path().join("mapper/vg-a\\x20b")).unwrap(),
+            Path::new("../dm-4")
+        );
+        assert_eq!(
+            fs::read_link(dev.path().join("vg/root")).unwrap(),
+            Path::new("../dm-4")
+        );
     }
 
     #[test]
     fn udev_is_told_that_the_device_is_ready() {
         let database = tempfile::tempdir().unwrap();
-        write_udev_entry(database.path(), DeviceNumber { major: 254, minor: 1 }, UdevFlags::Public).unwrap();
+        write_udev_entry(
+            database.path(),
+            DeviceNumber { major: 254, minor: 1 },
+            UdevFlags::Public,
+        )
+        .unwrap();
         let text = fs::read_to_string(database.path().join("b254:1")).unwrap();
         assert_eq!(text, "E:DM_UDEV_PRIMARY_SOURCE_FLAG=1\n");
     }

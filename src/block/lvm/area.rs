@@ -51,7 +51,12 @@ pub(super) fn read_text(device: &dyn ReadAt, area: Region) -> Result<Option<Vec<
 
     let mut header = [0; HEADER];
     device.read_exact_at(offset, &mut header).map_err(read_error)?;
-    let word = |at: usize| header.get(at..at + 4).and_then(|b| b.try_into().ok()).map_or(0, u32::from_le_bytes);
+    let word = |at: usize| {
+        header
+            .get(at..at + 4)
+            .and_then(|b| b.try_into().ok())
+            .map_or(0, u32::from_le_bytes)
+    };
     let quad = |at: usize| number(&header, at).unwrap_or(0);
     if header.get(4..20) != Some(MAGIC) {
         return Err(header_error("it has no magic number"));
@@ -71,11 +76,15 @@ pub(super) fn read_text(device: &dyn ReadAt, area: Region) -> Result<Option<Vec<
     if text_offset == 0 || flags & IGNORED != 0 {
         return Ok(None);
     }
-    let ring = size.checked_sub(HEADER as u64).ok_or_else(|| header_error("its size is impossible"))?;
+    let ring = size
+        .checked_sub(HEADER as u64)
+        .ok_or_else(|| header_error("its size is impossible"))?;
     if text_size > ring || text_size > LARGEST_TEXT || text_offset < HEADER as u64 || text_offset >= size {
         return Err(header_error("its text lies outside of it"));
     }
-    let end = start.checked_add(size).ok_or_else(|| header_error("its size is impossible"))?;
+    let end = start
+        .checked_add(size)
+        .ok_or_else(|| header_error("its size is impossible"))?;
     if end > device.size().map_err(read_error)? {
         return Err(header_error("it reaches beyond the device"));
     }
@@ -84,8 +93,12 @@ pub(super) fn read_text(device: &dyn ReadAt, area: Region) -> Result<Option<Vec<
     let length = usize::try_from(text_size).map_err(|_| header_error("its size is impossible"))?;
     let mut text = vec![0; length];
     let (head, tail) = text.split_at_mut(usize::try_from(first).unwrap_or(length).min(length));
-    device.read_exact_at(start + text_offset, head).map_err(read_error)?;
-    device.read_exact_at(start + HEADER as u64, tail).map_err(read_error)?;
+    device
+        .read_exact_at(start + text_offset, head)
+        .map_err(read_error)?;
+    device
+        .read_exact_at(start + HEADER as u64, tail)
+        .map_err(read_error)?;
     if crc(&text) != text_crc {
         return Err(text_error("wrong checksum"));
     }

@@ -63,13 +63,26 @@ impl Section {
     /// The texts of a list, other values left out.
     pub(super) fn texts(&self, key: &str) -> Vec<&str> {
         let values = self.list(key).unwrap_or_default();
-        values.iter().filter_map(|value| if let Value::Text(text) = value { Some(text.as_str()) } else { None }).collect()
+        values
+            .iter()
+            .filter_map(|value| {
+                if let Value::Text(text) = value {
+                    Some(text.as_str())
+                } else {
+                    None
+                }
+            })
+            .collect()
     }
 }
 
 /// Reads a whole text.
 pub(super) fn parse(text: &[u8]) -> Result<Section, ConfigError> {
-    let mut parser = Parser { text, at: 0, nodes: 0 };
+    let mut parser = Parser {
+        text,
+        at: 0,
+        nodes: 0,
+    };
     let section = parser.section(0)?;
     match parser.peek() {
         None => Ok(section),
@@ -86,7 +99,10 @@ struct Parser<'a> {
 impl Parser<'_> {
     fn error(&self, reason: &'static str) -> ConfigError {
         let before = self.text.get(..self.at).unwrap_or(self.text);
-        ConfigError { line: before.split(|byte| *byte == b'\n').count(), reason }
+        ConfigError {
+            line: before.split(|byte| *byte == b'\n').count(),
+            reason,
+        }
     }
 
     /// The next byte that means something.
@@ -116,7 +132,11 @@ impl Parser<'_> {
 
     fn count_node(&mut self) -> Result<(), ConfigError> {
         self.nodes += 1;
-        if self.nodes > MOST_NODES { Err(self.error("too many values")) } else { Ok(()) }
+        if self.nodes > MOST_NODES {
+            Err(self.error("too many values"))
+        } else {
+            Ok(())
+        }
     }
 
     fn section(&mut self, depth: usize) -> Result<Section, ConfigError> {
@@ -169,7 +189,9 @@ impl Parser<'_> {
                 self.at += 1;
                 self.string()
             }
-            Some(byte) if byte == b'-' || byte == b'+' || byte == b'.' || byte.is_ascii_digit() => self.number(),
+            Some(byte) if byte == b'-' || byte == b'+' || byte == b'.' || byte.is_ascii_digit() => {
+                self.number()
+            }
             _ => Err(self.error("a value was expected")),
         }
     }
@@ -192,7 +214,12 @@ impl Parser<'_> {
                 Some(b'"') => break,
                 Some(b'\\') => {
                     self.at += 1;
-                    bytes.push(*self.text.get(self.at).ok_or_else(|| self.error("a text doesn't end"))?);
+                    bytes.push(
+                        *self
+                            .text
+                            .get(self.at)
+                            .ok_or_else(|| self.error("a text doesn't end"))?,
+                    );
                 }
                 Some(byte) => bytes.push(*byte),
                 None => return Err(self.error("a text doesn't end")),
@@ -206,11 +233,18 @@ impl Parser<'_> {
     fn number(&mut self) -> Result<Value, ConfigError> {
         let start = self.at;
         self.skip_while(|byte| byte.is_ascii_digit() || b"+-.".contains(&byte));
-        let digits = self.text.get(start..self.at).and_then(|bytes| std::str::from_utf8(bytes).ok()).unwrap_or("");
+        let digits = self
+            .text
+            .get(start..self.at)
+            .and_then(|bytes| std::str::from_utf8(bytes).ok())
+            .unwrap_or("");
         if let Ok(number) = digits.parse() {
             return Ok(Value::Integer(number));
         }
-        digits.parse().map(Value::Float).map_err(|_| self.error("a number can't be read"))
+        digits
+            .parse()
+            .map(Value::Float)
+            .map_err(|_| self.error("a number can't be read"))
     }
 }
 
@@ -222,7 +256,8 @@ mod tests {
 
     #[test]
     fn sections_values_lists_and_comments() {
-        let text = b"vg {\n# comment } {\n id = \"a-\\\"b\\\\\" # more\n seqno=3\n status = [\"READ\", \"WRITE\"]\n\
+        let text =
+            b"vg {\n# comment } {\n id = \"a-\\\"b\\\\\" # more\n seqno=3\n status = [\"READ\", \"WRITE\"]\n\
             empty = []\n x = -1.5\n pv0 { dev_size = 4 }\n}\n";
         let root = parse(text).unwrap();
         let vg = root.sections.get("vg").unwrap();

@@ -7,7 +7,11 @@ const POLYNOMIAL: u32 = 0xedb8_8320;
 pub(super) fn crc(bytes: &[u8]) -> u32 {
     bytes.iter().fold(START, |crc, byte| {
         (0..8).fold(crc ^ u32::from(*byte), |crc, _| {
-            if crc & 1 == 0 { crc >> 1 } else { (crc >> 1) ^ POLYNOMIAL }
+            if crc & 1 == 0 {
+                crc >> 1
+            } else {
+                (crc >> 1) ^ POLYNOMIAL
+            }
         })
     })
 }

@@ -30,7 +30,9 @@ pub enum Refusal {
     #[error("volume group {0} is exported; `vgimport {0}` makes it usable here")]
     Exported(String),
     /// Another machine's.
-    #[error("volume group {group} belongs to the machine with system ID {system_id:?}; `vgchange --systemid` changes that")]
+    #[error(
+        "volume group {group} belongs to the machine with system ID {system_id:?}; `vgchange --systemid` changes that"
+    )]
     Foreign {
         /// The group.
         group: String,
@@ -67,7 +69,11 @@ impl Groups {
     /// The groups, by UUID: for each the newest metadata on any device.
     pub fn groups(&self) -> Vec<Group<'_>> {
         let mut newest: BTreeMap<&str, &VolumeGroup> = BTreeMap::new();
-        for group in self.volumes.values().filter_map(|volume| volume.metadata.as_ref()) {
+        for group in self
+            .volumes
+            .values()
+            .filter_map(|volume| volume.metadata.as_ref())
+        {
             let known = newest.entry(&group.id).or_insert(group);
             if known.seqno < group.seqno {
                 *known = group;
@@ -118,7 +124,10 @@ impl<'a> Group<'a> {
             .physical_volumes
             .iter()
             .filter(|(key, _)| !self.devices.contains_key(key.as_str()))
-            .map(|(_, record)| Missing { id: record.id.clone(), device_hint: record.device_hint.clone() })
+            .map(|(_, record)| Missing {
+                id: record.id.clone(),
+                device_hint: record.device_hint.clone(),
+            })
             .collect()
     }
 
@@ -138,10 +147,16 @@ impl<'a> Group<'a> {
             return Some(Refusal::Clustered(name()));
         }
         if let Some(lock_type) = &self.metadata.lock_type {
-            return Some(Refusal::Locked { group: name(), lock_type: lock_type.clone() });
+            return Some(Refusal::Locked {
+                group: name(),
+                lock_type: lock_type.clone(),
+            });
         }
         if let Some(system_id) = &self.metadata.system_id {
-            return Some(Refusal::Foreign { group: name(), system_id: system_id.clone() });
+            return Some(Refusal::Foreign {
+                group: name(),
+                system_id: system_id.clone(),
+            });
         }
         self.name_is_taken.then(|| Refusal::SameName(name()))
     }
@@ -149,9 +164,9 @@ impl<'a> Group<'a> {
     /// Whether every physical volume that a logical volume needs has appeared.
     pub fn has_parts_of(&self, volume: &LogicalVolume) -> bool {
         volume.segments.iter().all(|segment| match &segment.kind {
-            SegmentKind::Striped { stripes, .. } => {
-                stripes.iter().all(|stripe| self.devices.contains_key(stripe.physical_volume.as_str()))
-            }
+            SegmentKind::Striped { stripes, .. } => stripes
+                .iter()
+                .all(|stripe| self.devices.contains_key(stripe.physical_volume.as_str())),
             // What isn't supported is refused at once, not waited for.
             SegmentKind::Error | SegmentKind::Zero | SegmentKind::Other(_) => true,
         })

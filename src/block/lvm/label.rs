@@ -63,10 +63,15 @@ pub(super) fn read(device: &dyn ReadAt) -> Result<Option<PvLabel>, LabelError> {
     let size = device.size()?;
     let mut head = [0; SECTOR * LABEL_SECTORS];
     let sectors = usize::try_from(size).unwrap_or(usize::MAX).min(head.len()) / SECTOR;
-    let Some(head) = head.get_mut(..sectors * SECTOR) else { return Ok(None) };
+    let Some(head) = head.get_mut(..sectors * SECTOR) else {
+        return Ok(None);
+    };
     device.read_exact_at(0, head)?;
     for (sector, bytes) in head.chunks_exact(SECTOR).enumerate() {
-        if bytes.starts_with(MAGIC) && bytes.get(24..32) == Some(TYPE) && number(bytes, 8) == Some(sector as u64) {
+        if bytes.starts_with(MAGIC)
+            && bytes.get(24..32) == Some(TYPE)
+            && number(bytes, 8) == Some(sector as u64)
+        {
             return parse(bytes, sector).map(Some);
         }
     }
@@ -81,7 +86,9 @@ fn parse(bytes: &[u8], sector: usize) -> Result<PvLabel, LabelError> {
         return Err(LabelError::Checksum { sector });
     }
     let header = word(20).ok_or_else(|| damaged("it is too short"))? as usize;
-    let header = bytes.get(header..).ok_or_else(|| damaged("its header lies outside of the sector"))?;
+    let header = bytes
+        .get(header..)
+        .ok_or_else(|| damaged("its header lies outside of the sector"))?;
     let id = header.get(..32).ok_or_else(|| damaged("its header is cut"))?;
     if !id.iter().all(u8::is_ascii_alphanumeric) {
         return Err(damaged("its UUID has characters that LVM doesn't use"));
@@ -90,15 +97,24 @@ fn parse(bytes: &[u8], sector: usize) -> Result<PvLabel, LabelError> {
     let device_size = number(header, 32).ok_or_else(|| damaged("its header is cut"))?;
     let mut at = 40;
     let data_areas = areas(header, &mut at).ok_or_else(|| damaged("its list of data areas doesn't end"))?;
-    let metadata_areas = areas(header, &mut at).ok_or_else(|| damaged("its list of metadata areas doesn't end"))?;
-    Ok(PvLabel { id, device_size, data_areas, metadata_areas })
+    let metadata_areas =
+        areas(header, &mut at).ok_or_else(|| damaged("its list of metadata areas doesn't end"))?;
+    Ok(PvLabel {
+        id,
+        device_size,
+        data_areas,
+        metadata_areas,
+    })
 }
 
 /// A list of regions that ends with zeros.
 fn areas(header: &[u8], at: &mut usize) -> Option<Vec<Region>> {
     let mut areas = Vec::new();
     loop {
-        let region = Region { offset: number(header, *at)?, size: number(header, *at + 8)? };
+        let region = Region {
+            offset: number(header, *at)?,
+            size: number(header, *at + 8)?,
+        };
         *at += 16;
         if region.offset == 0 {
             return Some(areas);
@@ -112,5 +128,7 @@ fn areas(header: &[u8], at: &mut usize) -> Option<Vec<Region>> {
 
 /// A little-endian number of eight bytes.
 pub(super) fn number(bytes: &[u8], at: usize) -> Option<u64> {
-    Some(u64::from_le_bytes(bytes.get(at..at.checked_add(8)?)?.try_into().ok()?))
+    Some(u64::from_le_bytes(
+        bytes.get(at..at.checked_add(8)?)?.try_into().ok()?,
+    ))
 }

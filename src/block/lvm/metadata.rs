@@ -149,27 +149,52 @@ impl VolumeGroup {
             return Err(MetadataError::NotOneGroup);
         };
         let place = format!("volume group {name}");
-        let fault = |reason| MetadataError::Value { place: place.clone(), reason };
+        let fault = |reason| MetadataError::Value {
+            place: place.clone(),
+            reason,
+        };
         check_name(name, &place)?;
-        let extent_sectors = section.number("extent_size").ok_or_else(|| fault("no extent size"))?;
+        let extent_sectors = section
+            .number("extent_size")
+            .ok_or_else(|| fault("no extent size"))?;
         if extent_sectors == 0 || extent_sectors > LARGEST_EXTENT / 512 {
             return Err(fault("its extent size is impossible"));
         }
         let mut physical_volumes = BTreeMap::new();
-        for (key, record) in section.sections.get("physical_volumes").map(|found| &found.sections).into_iter().flatten() {
+        for (key, record) in section
+            .sections
+            .get("physical_volumes")
+            .map(|found| &found.sections)
+            .into_iter()
+            .flatten()
+        {
             let _ = physical_volumes.insert(key.clone(), physical_volume(key, record, name)?);
         }
         let mut logical_volumes = Vec::new();
-        for (key, record) in section.sections.get("logical_volumes").map(|found| &found.sections).into_iter().flatten() {
+        for (key, record) in section
+            .sections
+            .get("logical_volumes")
+            .map(|found| &found.sections)
+            .into_iter()
+            .flatten()
+        {
             logical_volumes.push(logical_volume(key, record, name)?);
         }
         Ok(VolumeGroup {
             name: name.clone(),
             id: uuid(section, &place)?,
-            seqno: section.number("seqno").ok_or_else(|| fault("no sequence number"))?,
+            seqno: section
+                .number("seqno")
+                .ok_or_else(|| fault("no sequence number"))?,
             status: owned(section.texts("status")),
-            system_id: section.text("system_id").filter(|id| !id.is_empty()).map(str::to_owned),
-            lock_type: section.text("lock_type").filter(|kind| *kind != "none").map(str::to_owned),
+            system_id: section
+                .text("system_id")
+                .filter(|id| !id.is_empty())
+                .map(str::to_owned),
+            lock_type: section
+                .text("lock_type")
+                .filter(|kind| *kind != "none")
+                .map(str::to_owned),
             extent_sectors,
             physical_volumes,
             logical_volumes,
@@ -179,21 +204,39 @@ impl VolumeGroup {
 
 fn physical_volume(key: &str, section: &Section, group: &str) -> Result<PhysicalVolumeRecord, MetadataError> {
     let place = format!("physical volume {key} of {group}");
-    let fault = |reason| MetadataError::Value { place: place.clone(), reason };
+    let fault = |reason| MetadataError::Value {
+        place: place.clone(),
+        reason,
+    };
     Ok(PhysicalVolumeRecord {
         id: uuid(section, &place)?,
         device_hint: section.text("device").map(str::to_owned),
-        flags: owned(section.texts("flags").into_iter().chain(section.texts("status")).collect()),
-        first_extent_sector: section.number("pe_start").ok_or_else(|| fault("no start of its extents"))?,
-        extents: section.number("pe_count").ok_or_else(|| fault("no number of extents"))?,
+        flags: owned(
+            section
+                .texts("flags")
+                .into_iter()
+                .chain(section.texts("status"))
+                .collect(),
+        ),
+        first_extent_sector: section
+            .number("pe_start")
+            .ok_or_else(|| fault("no start of its extents"))?,
+        extents: section
+            .number("pe_count")
+            .ok_or_else(|| fault("no number of extents"))?,
     })
 }
 
 fn logical_volume(name: &str, section: &Section, group: &str) -> Result<LogicalVolume, MetadataError> {
     let place = format!("logical volume {group}/{name}");
-    let fault = |reason| MetadataError::Value { place: place.clone(), reason };
+    let fault = |reason| MetadataError::Value {
+        place: place.clone(),
+        reason,
+    };
     check_name(name, &place)?;
-    let count = section.number("segment_count").ok_or_else(|| fault("no number of segments"))?;
+    let count = section
+        .number("segment_count")
+        .ok_or_else(|| fault("no number of segments"))?;
     let mut segments = Vec::new();
     for (key, record) in &section.sections {
         if key.starts_with("segment") {
@@ -209,7 +252,9 @@ fn logical_volume(name: &str, section: &Section, group: &str) -> Result<LogicalV
         if segment.start_extent != next || segment.extents == 0 {
             return Err(fault("its segments don't follow on each other"));
         }
-        next = next.checked_add(segment.extents).ok_or_else(|| fault("its size is impossible"))?;
+        next = next
+            .checked_add(segment.extents)
+            .ok_or_else(|| fault("its size is impossible"))?;
     }
     Ok(LogicalVolume {
         name: name.to_owned(),
@@ -221,7 +266,10 @@ fn logical_volume(name: &str, section: &Section, group: &str) -> Result<LogicalV
 }
 
 fn segment(section: &Section, place: &str) -> Result<Segment, MetadataError> {
-    let fault = |reason| MetadataError::Value { place: place.to_owned(), reason };
+    let fault = |reason| MetadataError::Value {
+        place: place.to_owned(),
+        reason,
+    };
     // `striped+FLAG`: a flag that older versions must not ignore; none is known here (lvm2, lib/format_text/flags.c).
     let kind = section.text("type").ok_or_else(|| fault("no type"))?;
     let kind = match kind {
@@ -238,16 +286,26 @@ fn segment(section: &Section, place: &str) -> Result<Segment, MetadataError> {
 }
 
 fn striped(section: &Section, place: &str) -> Result<SegmentKind, MetadataError> {
-    let fault = |reason| MetadataError::Value { place: place.to_owned(), reason };
-    let count = section.number("stripe_count").ok_or_else(|| fault("no number of stripes"))?;
-    let list = section.list("stripes").ok_or_else(|| fault("no list of stripes"))?;
+    let fault = |reason| MetadataError::Value {
+        place: place.to_owned(),
+        reason,
+    };
+    let count = section
+        .number("stripe_count")
+        .ok_or_else(|| fault("no number of stripes"))?;
+    let list = section
+        .list("stripes")
+        .ok_or_else(|| fault("no list of stripes"))?;
     let mut stripes = Vec::new();
     for pair in list.chunks(2) {
         let [Value::Text(name), Value::Integer(extent)] = pair else {
             return Err(fault("its list of stripes isn't one of names and extents"));
         };
         let start_extent = u64::try_from(*extent).map_err(|_| fault("a stripe starts below zero"))?;
-        stripes.push(Stripe { physical_volume: name.clone(), start_extent });
+        stripes.push(Stripe {
+            physical_volume: name.clone(),
+            start_extent,
+        });
     }
     if stripes.is_empty() || stripes.len() > MOST_STRIPES || stripes.len() as u64 != count {
         return Err(fault("its number of stripes doesn't fit"));
@@ -256,16 +314,27 @@ fn striped(section: &Section, place: &str) -> Result<SegmentKind, MetadataError>
     if stripes.len() > 1 && (chunk_sectors == 0 || !chunk_sectors.is_power_of_two()) {
         return Err(fault("its stripe size is impossible"));
     }
-    Ok(SegmentKind::Striped { stripes, chunk_sectors })
+    Ok(SegmentKind::Striped {
+        stripes,
+        chunk_sectors,
+    })
 }
 
 /// A UUID without its dashes.
 fn uuid(section: &Section, place: &str) -> Result<String, MetadataError> {
-    let id: String = section.text("id").unwrap_or_default().chars().filter(|c| *c != '-').collect();
+    let id: String = section
+        .text("id")
+        .unwrap_or_default()
+        .chars()
+        .filter(|c| *c != '-')
+        .collect();
     if id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
         Ok(id)
     } else {
-        Err(MetadataError::Value { place: place.to_owned(), reason: "its UUID is missing or malformed" })
+        Err(MetadataError::Value {
+            place: place.to_owned(),
+            reason: "its UUID is missing or malformed",
+        })
     }
 }
 
@@ -276,8 +345,17 @@ fn check_name(name: &str, place: &str) -> Result<(), MetadataError> {
         && name != "."
         && name != ".."
         && !name.starts_with('-')
-        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+_.-".contains(&byte));
-    if usable { Ok(()) } else { Err(MetadataError::Value { place: place.to_owned(), reason: "its name isn't allowed" }) }
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"+_.-".contains(&byte));
+    if usable {
+        Ok(())
+    } else {
+        Err(MetadataError::Value {
+            place: place.to_owned(),
+            reason: "its name isn't allowed",
+        })
+    }
 }
 
 fn owned(texts: Vec<&str>) -> Vec<String> {

@@ -39,7 +39,9 @@ enum Fault {
 
 /// Reads label and metadata of a device. `None` when it has no label.
 pub fn read_physical_volume(device: &dyn ReadAt) -> Result<Option<PhysicalVolumeOnDisk>, LvmError> {
-    let Some(label) = label::read(device)? else { return Ok(None) };
+    let Some(label) = label::read(device)? else {
+        return Ok(None);
+    };
     let size = device.size().map_err(LabelError::from)?;
     let mut metadata: Option<VolumeGroup> = None;
     let mut faults = Vec::new();
@@ -60,7 +62,12 @@ pub fn read_physical_volume(device: &dyn ReadAt) -> Result<Option<PhysicalVolume
     if read == 0 && !faults.is_empty() {
         return Err(LvmError::NoMetadata(faults.join("; ")));
     }
-    Ok(Some(PhysicalVolumeOnDisk { id: label.id, size, metadata, warnings: faults }))
+    Ok(Some(PhysicalVolumeOnDisk {
+        id: label.id,
+        size,
+        metadata,
+        warnings: faults,
+    }))
 }
 
 fn read_group(device: &dyn ReadAt, area: Region) -> Result<Option<VolumeGroup>, Fault> {

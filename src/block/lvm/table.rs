@@ -10,7 +10,9 @@ use crate::block::dm::{Table, Target};
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LvError {
     /// A type that keel leaves to lvm.
-    #[error("logical volume {volume} has segments of type {kind}, which keel-init doesn't activate; of linear and striped ones it does")]
+    #[error(
+        "logical volume {volume} has segments of type {kind}, which keel-init doesn't activate; of linear and striped ones it does"
+    )]
     Unsupported {
         /// `VG/LV`.
         volume: String,
@@ -40,12 +42,25 @@ pub enum LvError {
 /// Devices by the name of their physical volume in the text, with their size in sectors of 512 bytes.
 pub(super) type Devices<'a> = BTreeMap<&'a str, (DeviceNumber, u64)>;
 
-pub(super) fn build(group: &VolumeGroup, volume: &LogicalVolume, devices: &Devices<'_>) -> Result<Table, LvError> {
-    let builder = Builder { group, volume, devices };
+pub(super) fn build(
+    group: &VolumeGroup,
+    volume: &LogicalVolume,
+    devices: &Devices<'_>,
+) -> Result<Table, LvError> {
+    let builder = Builder {
+        group,
+        volume,
+        devices,
+    };
     if volume.segments.is_empty() {
         return Err(builder.damaged("it has no segments"));
     }
-    volume.segments.iter().map(|segment| builder.target(segment)).collect::<Result<Vec<_>, _>>().map(Table::from)
+    volume
+        .segments
+        .iter()
+        .map(|segment| builder.target(segment))
+        .collect::<Result<Vec<_>, _>>()
+        .map(Table::from)
 }
 
 struct Builder<'a> {
@@ -60,25 +75,41 @@ impl Builder<'_> {
     }
 
     fn damaged(&self, reason: impl Into<String>) -> LvError {
-        LvError::Damaged { volume: self.name(), reason: reason.into() }
+        LvError::Damaged {
+            volume: self.name(),
+            reason: reason.into(),
+        }
     }
 
     fn sectors(&self, extents: u64) -> Result<u64, LvError> {
-        extents.checked_mul(self.group.extent_sectors).ok_or_else(|| self.damaged("a size overflows"))
+        extents
+            .checked_mul(self.group.extent_sectors)
+            .ok_or_else(|| self.damaged("a size overflows"))
     }
 
     fn target(&self, segment: &Segment) -> Result<Target, LvError> {
         let start = self.sectors(segment.start_extent)?;
         let length = self.sectors(segment.extents)?;
         let (kind, parameters) = match &segment.kind {
-            SegmentKind::Striped { stripes, chunk_sectors } => self.striped(stripes, *chunk_sectors, segment.extents)?,
+            SegmentKind::Striped {
+                stripes,
+                chunk_sectors,
+            } => self.striped(stripes, *chunk_sectors, segment.extents)?,
             SegmentKind::Error => ("error", String::new()),
             SegmentKind::Zero => ("zero", String::new()),
             SegmentKind::Other(kind) => {
-                return Err(LvError::Unsupported { volume: self.name(), kind: kind.clone() });
+                return Err(LvError::Unsupported {
+                    volume: self.name(),
+                    kind: kind.clone(),
+                });
             }
         };
-        Ok(Target { start, length, kind: kind.to_owned(), parameters })
+        Ok(Target {
+            start,
+            length,
+            kind: kind.to_owned(),
+            parameters,
+        })
     }
 
     fn striped(
@@ -108,12 +139,27 @@ impl Builder<'_> {
             .group
             .physical_volumes
             .get(&stripe.physical_volume)
-            .ok_or_else(|| self.damaged(format!("it refers to {}, which isn't there", stripe.physical_volume)))?;
+            .ok_or_else(|| {
+                self.damaged(format!(
+                    "it refers to {}, which isn't there",
+                    stripe.physical_volume
+                ))
+            })?;
         let Some((device, device_sectors)) = self.devices.get(stripe.physical_volume.as_str()) else {
-            let hint = record.device_hint.as_ref().map_or_else(String::new, |hint| format!(" (it was {hint})"));
-            return Err(LvError::Missing { volume: self.name(), id: record.id.clone(), hint });
+            let hint = record
+                .device_hint
+                .as_ref()
+                .map_or_else(String::new, |hint| format!(" (it was {hint})"));
+            return Err(LvError::Missing {
+                volume: self.name(),
+                id: record.id.clone(),
+                hint,
+            });
         };
-        let end = stripe.start_extent.checked_add(extents).filter(|end| *end <= record.extents);
+        let end = stripe
+            .start_extent
+            .checked_add(extents)
+            .filter(|end| *end <= record.extents);
         let end = end.ok_or_else(|| self.damaged(format!("it reaches beyond {}", stripe.physical_volume)))?;
         let sector = |extent| {
             self.sectors(extent)?
@@ -121,7 +167,9 @@ impl Builder<'_> {
                 .ok_or_else(|| self.damaged("a place overflows"))
         };
         if sector(end)? > *device_sectors {
-            return Err(self.damaged(format!("it reaches beyond the end of device {device}, which has shrunk")));
+            return Err(self.damaged(format!(
+                "it reaches beyond the end of device {device}, which has shrunk"
+            )));
         }
         Ok(format!("{device} {}", sector(stripe.start_extent)?))
     }

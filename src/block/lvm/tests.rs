@@ -23,12 +23,18 @@ impl Lab {
     /// `sectors` says which sector size each disk has. Every disk has 64 MiB.
     fn new(sectors: &[u32]) -> Lab {
         let directory = tempfile::tempdir().unwrap();
-        let mut lab = Lab { directory, loops: Vec::new() };
+        let mut lab = Lab {
+            directory,
+            loops: Vec::new(),
+        };
         for (index, sector) in sectors.iter().enumerate() {
             let image = lab.image(index);
             File::create(&image).unwrap().set_len(64 << 20).unwrap();
             let sector = sector.to_string();
-            let device = run("losetup", &["-f", "--show", "-b", &sector, image.to_str().unwrap()]);
+            let device = run(
+                "losetup",
+                &["-f", "--show", "-b", &sector, image.to_str().unwrap()],
+            );
             lab.loops.push(device.trim().to_owned());
         }
         lab
@@ -48,9 +54,15 @@ impl Lab {
                 None => word.to_owned(),
             })
             .collect();
-        let only: String = self.loops.iter().map(|path| format!("\"a|^{path}$|\",")).collect();
+        let only: String = self
+            .loops
+            .iter()
+            .map(|path| format!("\"a|^{path}$|\","))
+            .collect();
         arguments.push("--config".to_owned());
-        arguments.push(format!("{CONFIG} devices{{filter=[{only}\"r|.*|\"] scan=\"/dev\"}}"));
+        arguments.push(format!(
+            "{CONFIG} devices{{filter=[{only}\"r|.*|\"] scan=\"/dev\"}}"
+        ));
         if ["lvcreate", "lvremove", "lvextend", "lvchange"].contains(&command) {
             arguments.extend(["--driverloaded", "n", "--yes"].map(str::to_owned));
         }
@@ -62,7 +74,10 @@ impl Lab {
     }
 
     fn number(index: usize) -> DeviceNumber {
-        DeviceNumber { major: 7, minor: u32::try_from(index).unwrap() }
+        DeviceNumber {
+            major: 7,
+            minor: u32::try_from(index).unwrap(),
+        }
     }
 
     fn read(&self, index: usize) -> PhysicalVolumeOnDisk {
@@ -91,14 +106,23 @@ impl Drop for Lab {
 fn run(command: &str, arguments: &[&str]) -> String {
     let output = Command::new(command).args(arguments).output().unwrap();
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success(), "{command} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    assert!(
+        output.status.success(),
+        "{command} {arguments:?}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     text
 }
 
 fn table(groups: &Groups, volume: &str) -> Result<String, LvError> {
     let found = groups.groups();
     let group = &found[0];
-    let volume = group.metadata().logical_volumes.iter().find(|one| one.name == volume).unwrap();
+    let volume = group
+        .metadata()
+        .logical_volumes
+        .iter()
+        .find(|one| one.name == volume)
+        .unwrap();
     group.table(volume).map(|table| table.to_string())
 }
 
@@ -110,10 +134,19 @@ fn table_by_lvs(lab: &Lab, volume: &str) -> String {
     ));
     let starts: Vec<u64> = (0..lab.loops.len())
         .map(|index| {
-            lab.lvm(&format!("pvs --noheadings --units s --nosuffix -o pe_start @{index}")).trim().parse().unwrap()
+            lab.lvm(&format!(
+                "pvs --noheadings --units s --nosuffix -o pe_start @{index}"
+            ))
+            .trim()
+            .parse()
+            .unwrap()
         })
         .collect();
-    let extent: u64 = lab.lvm("vgs --noheadings --units s --nosuffix -o vg_extent_size vg").trim().parse().unwrap();
+    let extent: u64 = lab
+        .lvm("vgs --noheadings --units s --nosuffix -o vg_extent_size vg")
+        .trim()
+        .parse()
+        .unwrap();
     let mut lines = Vec::new();
     for line in report.lines() {
         let fields: Vec<&str> = line.trim().split(';').collect();
@@ -122,10 +155,17 @@ fn table_by_lvs(lab: &Lab, volume: &str) -> String {
             .map(|place| {
                 let (device, start) = place.trim_end_matches(')').split_once('(').unwrap();
                 let index = lab.loops.iter().position(|path| path == device).unwrap();
-                format!("7:{index} {}", starts[index] + start.parse::<u64>().unwrap() * extent)
+                format!(
+                    "7:{index} {}",
+                    starts[index] + start.parse::<u64>().unwrap() * extent
+                )
             })
             .collect();
-        let kind = if fields[2] == "1" { "linear".to_owned() } else { format!("striped {} {}", fields[2], fields[3]) };
+        let kind = if fields[2] == "1" {
+            "linear".to_owned()
+        } else {
+            format!("striped {} {}", fields[2], fields[3])
+        };
         lines.push(format!("{} {} {kind} {}", fields[0], fields[1], places.join(" ")));
     }
     lines.join("\n")
@@ -144,19 +184,32 @@ fn layouts_of_lvm_give_the_tables_that_lvm_reports() {
     lab.lvm("lvcreate -q -L 4m -n with-dash.dot_under vg @1");
     // Alternate extensions make many segments.
     for size in 2..6 {
-        let name = if size == 2 { "lvcreate -q -n many" } else { "lvextend -q" };
+        let name = if size == 2 {
+            "lvcreate -q -n many"
+        } else {
+            "lvextend -q"
+        };
         let target = if size == 2 { "vg" } else { "vg/many" };
         lab.lvm(&format!("{name} -L {size}m {target} @{}", size % 3));
         lab.lvm(&format!("lvcreate -q -L 1m -n gap{size} vg @{}", size % 3));
     }
     let groups = lab.groups();
     for volume in ["linear", "two", "three", "with-dash.dot_under", "many"] {
-        assert_eq!(table(&groups, volume).unwrap(), table_by_lvs(&lab, volume), "{volume}");
+        assert_eq!(
+            table(&groups, volume).unwrap(),
+            table_by_lvs(&lab, volume),
+            "{volume}"
+        );
     }
     let found = groups.groups();
     assert!(found[0].is_complete());
     assert_eq!(found[0].refusal(), None);
-    let many = found[0].metadata().logical_volumes.iter().find(|one| one.name == "many").unwrap();
+    let many = found[0]
+        .metadata()
+        .logical_volumes
+        .iter()
+        .find(|one| one.name == "many")
+        .unwrap();
     assert!(many.segments.len() >= 3);
 }
 
@@ -180,8 +233,18 @@ fn a_missing_physical_volume_is_named_and_the_rest_works() {
     groups.remove(Lab::number(1));
     let found = groups.groups();
     assert!(!found[0].is_complete());
-    assert_eq!(found[0].missing()[0].device_hint.as_deref(), Some(lab.loops[1].as_str()));
-    let volume = |name: &str| found[0].metadata().logical_volumes.iter().find(|one| one.name == name).unwrap();
+    assert_eq!(
+        found[0].missing()[0].device_hint.as_deref(),
+        Some(lab.loops[1].as_str())
+    );
+    let volume = |name: &str| {
+        found[0]
+            .metadata()
+            .logical_volumes
+            .iter()
+            .find(|one| one.name == name)
+            .unwrap()
+    };
     assert!(found[0].has_parts_of(volume("here")) && !found[0].has_parts_of(volume("there")));
     assert!(found[0].table(volume("here")).is_ok());
     let error = found[0].table(volume("there")).unwrap_err().to_string();
@@ -230,7 +293,10 @@ fn groups_that_belong_elsewhere_are_refused_by_name() {
     lab.lvm("pvcreate -q @0");
     lab.lvm("vgcreate -q vg @0");
     lab.lvm("vgexport -q vg");
-    assert_eq!(lab.groups().groups()[0].refusal(), Some(Refusal::Exported("vg".to_owned())));
+    assert_eq!(
+        lab.groups().groups()[0].refusal(),
+        Some(Refusal::Exported("vg".to_owned()))
+    );
 }
 
 #[test]
@@ -243,7 +309,14 @@ fn flags_of_volumes_are_read() {
     lab.lvm("lvcreate -q -L 4m --setautoactivation n -n later vg");
     let groups = lab.groups();
     let found = groups.groups();
-    let volume = |name: &str| found[0].metadata().logical_volumes.iter().find(|one| one.name == name).unwrap();
+    let volume = |name: &str| {
+        found[0]
+            .metadata()
+            .logical_volumes
+            .iter()
+            .find(|one| one.name == name)
+            .unwrap()
+    };
     assert!(!volume("skipped").is_activated_by_itself());
     assert!(!volume("later").is_activated_by_itself());
     assert!(volume("readonly").is_activated_by_itself() && !volume("readonly").is_writable());
@@ -283,7 +356,12 @@ fn damage_is_named_and_another_area_serves() {
     assert!(read.warnings[0].contains("wrong checksum"), "{:?}", read.warnings);
     let mut both = flip(first + 40);
     both[usize::try_from(label.metadata_areas[1].offset + 40).unwrap()] ^= 1;
-    assert!(read_physical_volume(&both).unwrap_err().to_string().contains("no metadata area can be used"));
+    assert!(
+        read_physical_volume(&both)
+            .unwrap_err()
+            .to_string()
+            .contains("no metadata area can be used")
+    );
     let error = read_physical_volume(&flip(512 + 40)).unwrap_err();
     assert!(error.to_string().contains("wrong checksum"), "{error}");
 }
@@ -302,7 +380,16 @@ fn group_with(kind: &str) -> VolumeGroup {
 
 #[test]
 fn other_segment_types_are_refused_by_volume_and_type() {
-    for kind in ["raid1", "thin", "thin-pool", "cache", "snapshot", "mirror", "vdo", "striped+NEW"] {
+    for kind in [
+        "raid1",
+        "thin",
+        "thin-pool",
+        "cache",
+        "snapshot",
+        "mirror",
+        "vdo",
+        "striped+NEW",
+    ] {
         let group = group_with(kind);
         let mut groups = Groups::default();
         let volume = PhysicalVolumeOnDisk {
@@ -313,7 +400,13 @@ fn other_segment_types_are_refused_by_volume_and_type() {
         };
         groups.add(Lab::number(0), volume);
         let error = table(&groups, "root").unwrap_err();
-        assert_eq!(error, LvError::Unsupported { volume: "vg/root".to_owned(), kind: kind.to_owned() });
+        assert_eq!(
+            error,
+            LvError::Unsupported {
+                volume: "vg/root".to_owned(),
+                kind: kind.to_owned()
+            }
+        );
     }
 }
 

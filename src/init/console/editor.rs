@@ -48,7 +48,10 @@ pub struct Editor {
 
 impl Default for Editor {
     fn default() -> Self {
-        Editor { buffer: Zeroizing::new(Vec::with_capacity(CAPACITY)), escape: Escape::None }
+        Editor {
+            buffer: Zeroizing::new(Vec::with_capacity(CAPACITY)),
+            escape: Escape::None,
+        }
     }
 }
 
@@ -85,7 +88,11 @@ impl Editor {
             _ => {
                 self.buffer.push(byte);
                 // The bytes that continue a character add nothing to see.
-                if is_continuation(byte) { Effect::Nothing } else { Effect::Added }
+                if is_continuation(byte) {
+                    Effect::Nothing
+                } else {
+                    Effect::Added
+                }
             }
         }
     }

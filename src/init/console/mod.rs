@@ -55,14 +55,25 @@ impl Consoles {
     pub fn open(dev: &Path, sysfs: &Path, parameters: &[String]) -> Consoles {
         let active = fs::read_to_string(sysfs.join("class/tty/console/active")).unwrap_or_default();
         let mut names: Vec<&str> = Vec::new();
-        for name in active.split_ascii_whitespace().chain(parameters.iter().map(String::as_str)) {
+        for name in active
+            .split_ascii_whitespace()
+            .chain(parameters.iter().map(String::as_str))
+        {
             let harmless = !name.is_empty() && !name.contains('/') && name != "ttynull";
             if harmless && !names.contains(&name) {
                 names.push(name);
             }
         }
-        let terminals = names.into_iter().filter_map(|name| Terminal::open(dev, name)).collect();
-        Consoles { terminals, prompt: None, level_before: None, key_pressed: false }
+        let terminals = names
+            .into_iter()
+            .filter_map(|name| Terminal::open(dev, name))
+            .collect();
+        Consoles {
+            terminals,
+            prompt: None,
+            level_before: None,
+            key_pressed: false,
+        }
     }
 
     /// Descriptors to wait for.
@@ -110,7 +121,10 @@ impl Consoles {
             self.key_pressed |= !keys.is_empty();
             let Some(prompt) = &self.prompt else { continue };
             if terminal.type_keys(&keys, prompt) && line.is_none() {
-                line = Some(Line { bytes: terminal.take_line(), console: terminal.name().to_owned() });
+                line = Some(Line {
+                    bytes: terminal.take_line(),
+                    console: terminal.name().to_owned(),
+                });
             }
         }
         self.terminals.retain(|terminal| !terminal.is_gone());
@@ -156,7 +170,12 @@ impl Consoles {
 
 /// The first number of `/proc/sys/kernel/printk` is the current level.
 fn console_level() -> Option<i32> {
-    fs::read_to_string("/proc/sys/kernel/printk").ok()?.split_ascii_whitespace().next()?.parse().ok()
+    fs::read_to_string("/proc/sys/kernel/printk")
+        .ok()?
+        .split_ascii_whitespace()
+        .next()?
+        .parse()
+        .ok()
 }
 
 #[cfg(test)]

@@ -42,11 +42,29 @@ impl Picker {
     /// The list as text.
     pub fn render(&self) -> String {
         let mut text = "\nPick a generation:\n".to_owned();
-        let width = self.items.iter().map(|item| item.number.to_string().len()).max().unwrap_or(1);
+        let width = self
+            .items
+            .iter()
+            .map(|item| item.number.to_string().len())
+            .max()
+            .unwrap_or(1);
         for item in &self.items {
-            let mark = if self.default == Some(item.number) { '*' } else { ' ' };
-            let label: String = item.label.chars().map(|c| if c.is_control() { ' ' } else { c }).take(48).collect();
-            let note = if item.note.is_empty() { String::new() } else { format!("  ({})", item.note) };
+            let mark = if self.default == Some(item.number) {
+                '*'
+            } else {
+                ' '
+            };
+            let label: String = item
+                .label
+                .chars()
+                .map(|c| if c.is_control() { ' ' } else { c })
+                .take(48)
+                .collect();
+            let note = if item.note.is_empty() {
+                String::new()
+            } else {
+                format!("  ({})", item.note)
+            };
             let _ = writeln!(text, "{mark} {:>width$}  {label}{note}", item.number);
         }
         text
@@ -92,7 +110,10 @@ mod tests {
             note: note.to_owned(),
             selectable,
         };
-        Picker::new(vec![item(12, "", true), item(3, "libc is missing", false)], Some(12))
+        Picker::new(
+            vec![item(12, "", true), item(3, "libc is missing", false)],
+            Some(12),
+        )
     }
 
     #[test]
@@ -110,6 +131,9 @@ mod tests {
         assert!(matches!(picker().parse(b"3"), Choice::Invalid(why) if why.contains("libc is missing")));
         assert!(matches!(picker().parse(b"4"), Choice::Invalid(_)));
         assert!(matches!(picker().parse(b"\xff"), Choice::Invalid(_)));
-        assert!(matches!(picker().parse(b"99999999999999999999999"), Choice::Invalid(_)));
+        assert!(matches!(
+            picker().parse(b"99999999999999999999999"),
+            Choice::Invalid(_)
+        ));
     }
 }

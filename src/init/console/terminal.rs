@@ -9,8 +9,8 @@ use std::path::Path;
 use nix::sys::termios::Termios;
 use zeroize::Zeroizing;
 
-use super::editor::{Echo, Editor, Effect};
 use super::Prompt;
+use super::editor::{Echo, Editor, Effect};
 use crate::sys::term;
 
 /// Output that a stopped serial line hasn't taken yet. More than that is dropped: the boot doesn't wait for a terminal.
@@ -144,12 +144,17 @@ impl Terminal {
     /// Ends the prompt because a line is complete, here or on another console.
     pub(super) fn end_prompt(&mut self, here: bool) {
         let _ = self.editor.clear();
-        self.write(if here { b"\n" } else { b" (answered on another console)\n" });
+        self.write(if here {
+            b"\n"
+        } else {
+            b" (answered on another console)\n"
+        });
     }
 
     fn write(&mut self, bytes: &[u8]) {
         let room = OUTPUT_LIMIT.saturating_sub(self.pending.len());
-        self.pending.extend_from_slice(bytes.get(..bytes.len().min(room)).unwrap_or_default());
+        self.pending
+            .extend_from_slice(bytes.get(..bytes.len().min(room)).unwrap_or_default());
         self.flush();
     }
 

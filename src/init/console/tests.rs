@@ -55,7 +55,10 @@ impl Bench {
 }
 
 fn passphrase() -> Prompt {
-    Prompt { text: "Passphrase: ".to_owned(), echo: Echo::Stars }
+    Prompt {
+        text: "Passphrase: ".to_owned(),
+        echo: Echo::Stars,
+    }
 }
 
 #[test]
@@ -66,7 +69,10 @@ fn the_first_console_with_a_complete_line_wins() {
     let line = bench.press(1, b"secr\x7fret\r", &mut consoles).unwrap();
     assert_eq!(line.bytes.as_slice(), b"secret");
     assert_eq!(line.console, "ttyB");
-    assert_eq!(bench.screen(0), "Passphrase: **** (answered on another console)\r\n");
+    assert_eq!(
+        bench.screen(0),
+        "Passphrase: **** (answered on another console)\r\n"
+    );
     assert_eq!(bench.screen(1), "Passphrase: ****\x08 \x08***\r\n");
     consoles.set_prompt(passphrase());
     let line = bench.press(0, b"x\r", &mut consoles).unwrap();

@@ -1,5 +1,6 @@
 //! Devices that were there before anybody listened.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -12,6 +13,21 @@ const MODALIAS_BYTES_MAX: u64 = 4096;
 /// Reports the modalias of each device below `<sysfs>/devices`. Symbolic links aren't followed, since they lead in
 /// circles; what can't be read is a device that has just gone, and is skipped.
 pub fn coldplug(sysfs: &Path, mut on_modalias: impl FnMut(&str)) {
+    walk(sysfs, |_, modalias| on_modalias(modalias));
+}
+
+/// The modaliases of devices that have a driver. A driver that is built in doesn't always say what it serves.
+pub fn served(sysfs: &Path) -> BTreeSet<String> {
+    let mut served = BTreeSet::new();
+    walk(sysfs, |device, modalias| {
+        if device.join("driver").exists() {
+            let _ = served.insert(modalias.to_owned());
+        }
+    });
+    served
+}
+
+fn walk(sysfs: &Path, mut on_modalias: impl FnMut(&Path, &str)) {
     let mut directories: Vec<(PathBuf, usize)> = vec![(sysfs.join("devices"), 0)];
     while let Some((directory, depth)) = directories.pop() {
         let Ok(entries) = fs::read_dir(&directory) else {
@@ -25,7 +41,7 @@ pub fn coldplug(sysfs: &Path, mut on_modalias: impl FnMut(&str)) {
                 && entry.file_name() == "modalias"
                 && let Some(modalias) = read(&entry.path())
             {
-                on_modalias(&modalias);
+                on_modalias(&directory, &modalias);
             }
         }
     }

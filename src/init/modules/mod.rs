@@ -9,7 +9,7 @@ mod lookup;
 mod order;
 mod table;
 
-pub use coldplug::coldplug;
+pub use coldplug::{coldplug, served};
 pub use glob::glob_match;
 pub use loader::{Insert, Loader};
 pub use table::{Index, Module, Table, TableError, TableProblem};

@@ -18,7 +18,9 @@ const CAPABILITY_MAX: usize = 256;
 type Inodes = HashMap<(u64, u64), Option<ContentId>>;
 
 pub(super) fn read(root: &Path, collector: &mut Collector<'_>) -> Result<(), RootfsError> {
-    let metadata = root.metadata().map_err(|error| RootfsError::File(root.display().to_string(), error))?;
+    let metadata = root
+        .metadata()
+        .map_err(|error| RootfsError::File(root.display().to_string(), error))?;
     collector.root(meta(&metadata, None));
     directory(root, Path::new(""), collector, &mut HashMap::new())
 }
@@ -27,7 +29,11 @@ pub(super) fn read(root: &Path, collector: &mut Collector<'_>) -> Result<(), Roo
 pub(super) fn open(path: &Path) -> io::Result<File> {
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_CLOEXEC;
     let file = File::options().read(true).custom_flags(flags).open(path)?;
-    if file.metadata()?.is_file() { Ok(file) } else { Err(io::Error::other("it is no regular file any more")) }
+    if file.metadata()?.is_file() {
+        Ok(file)
+    } else {
+        Err(io::Error::other("it is no regular file any more"))
+    }
 }
 
 fn directory(
@@ -42,7 +48,11 @@ fn directory(
     let at = root.join(below);
     let failed = |error| RootfsError::File(at.display().to_string(), error);
     let mut names = std::fs::read_dir(&at)
-        .and_then(|entries| entries.map(|entry| entry.map(|e| e.file_name())).collect::<io::Result<Vec<_>>>())
+        .and_then(|entries| {
+            entries
+                .map(|entry| entry.map(|e| e.file_name()))
+                .collect::<io::Result<Vec<_>>>()
+        })
         .map_err(failed)?;
     names.sort_unstable();
     for name in names {
@@ -76,7 +86,11 @@ fn directory(
                 }
             }
         } else {
-            let what = if kind.is_socket() { "a socket" } else { "a device node or fifo" };
+            let what = if kind.is_socket() {
+                "a socket"
+            } else {
+                "a device node or fifo"
+            };
             collector.special(&path, what);
         }
     }

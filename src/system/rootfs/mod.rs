@@ -70,9 +70,13 @@ pub fn read(
 ) -> Result<Rootfs, RootfsError> {
     let (sender, receiver) = sync_channel(QUEUE);
     let receiver = Mutex::new(receiver);
-    let threads = std::thread::available_parallelism().map_or(2, std::num::NonZero::get).min(8);
+    let threads = std::thread::available_parallelism()
+        .map_or(2, std::num::NonZero::get)
+        .min(8);
     std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(|| work(&receiver, pool))).collect();
+        let workers: Vec<_> = (0..threads)
+            .map(|_| scope.spawn(|| work(&receiver, pool)))
+            .collect();
         let mut collector = Collector {
             pool,
             sender,
@@ -82,15 +86,27 @@ pub fn read(
             accounts: BTreeMap::new(),
             members: 0,
         };
-        let read = if source.is_dir() { dir::read(source, &mut collector) } else { read_archive(source, &mut collector) };
-        let Collector { sender, tree, accounts, .. } = collector;
+        let read = if source.is_dir() {
+            dir::read(source, &mut collector)
+        } else {
+            read_archive(source, &mut collector)
+        };
+        let Collector {
+            sender,
+            tree,
+            accounts,
+            ..
+        } = collector;
         // The threads end when nobody can send any more.
         drop(sender);
         let mut worked = Ok(());
         for worker in workers {
-            let result = worker
-                .join()
-                .unwrap_or_else(|_| Err(RootfsError::File("a thread".into(), io::Error::other("it panicked"))));
+            let result = worker.join().unwrap_or_else(|_| {
+                Err(RootfsError::File(
+                    "a thread".into(),
+                    io::Error::other("it panicked"),
+                ))
+            });
             worked = worked.and(result);
         }
         worked.and(read).map(|()| Rootfs { tree, accounts })
@@ -172,7 +188,10 @@ impl Collector<'_> {
     }
 
     fn leave_out(&mut self, path: &Path, why: &'static str) {
-        (self.report)(Notice::LeftOut { path: Path::new("/").join(path), why });
+        (self.report)(Notice::LeftOut {
+            path: Path::new("/").join(path),
+            why,
+        });
     }
 
     fn put(&mut self, path: &Path, mut node: Node) -> Result<(), RootfsError> {
@@ -203,14 +222,23 @@ impl Collector<'_> {
     }
 
     // The id of the content, unless it was left out.
-    fn file(&mut self, path: &Path, meta: Meta, content: Content<'_>) -> Result<Option<ContentId>, RootfsError> {
+    fn file(
+        &mut self,
+        path: &Path,
+        meta: Meta,
+        content: Content<'_>,
+    ) -> Result<Option<ContentId>, RootfsError> {
         let failed = |error| RootfsError::File(path.display().to_string(), error);
         let executable = meta.mode & 0o100 != 0;
         match self.judge(path) {
             Verdict::LeaveOut(_) | Verdict::Forget => return Ok(None),
             Verdict::Account => {
                 let bytes = content.read(ACCOUNTS_MAX).map_err(failed)?;
-                let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+                let name = path
+                    .file_name()
+                    .unwrap_or_default()
+                    .to_string_lossy()
+                    .into_owned();
                 let _old = self.accounts.insert(name, bytes);
                 return Ok(None);
             }
@@ -246,8 +274,15 @@ impl Collector<'_> {
             )));
         }
         if let Some(source) = source {
-            let job = Job { id, executable, path: path.to_owned(), source };
-            self.sender.send(job).map_err(|_| failed(io::Error::other("no thread left to read it")))?;
+            let job = Job {
+                id,
+                executable,
+                path: path.to_owned(),
+                source,
+            };
+            self.sender
+                .send(job)
+                .map_err(|_| failed(io::Error::other("no thread left to read it")))?;
         }
         self.put(path, Node::File(meta, id))?;
         Ok(Some(id))
@@ -255,11 +290,18 @@ impl Collector<'_> {
 
     // Another name of a file that was read before.
     fn hard_link(&mut self, path: &Path, meta: Meta, id: ContentId) -> Result<(), RootfsError> {
-        if self.judge(path) == Verdict::Keep { self.put(path, Node::File(meta, id)) } else { Ok(()) }
+        if self.judge(path) == Verdict::Keep {
+            self.put(path, Node::File(meta, id))
+        } else {
+            Ok(())
+        }
     }
 
     fn special(&mut self, path: &Path, what: &str) {
-        (self.report)(Notice::Warning(format!("/{} is {what}: left out", path.display())));
+        (self.report)(Notice::Warning(format!(
+            "/{} is {what}: left out",
+            path.display()
+        )));
     }
 }
 
@@ -276,7 +318,11 @@ impl Content<'_> {
             Self::Stream(stream, _) => stream.take(limit + 1).read_to_end(&mut bytes)?,
             Self::File(path, _) => dir::open(&path)?.take(limit + 1).read_to_end(&mut bytes)?,
         };
-        if read as u64 > limit { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(bytes) }
+        if read as u64 > limit {
+            Err(io::ErrorKind::FileTooLarge.into())
+        } else {
+            Ok(bytes)
+        }
     }
 }
 
@@ -289,7 +335,9 @@ fn read_archive(source: &Path, collector: &mut Collector<'_>) -> Result<(), Root
     let start = file.fill_buf().map_err(failed)?;
     let stream: Box<dyn Read> = match start {
         [0x28, 0xb5, 0x2f, 0xfd, ..] => Box::new(zstd::Decoder::with_buffer(file).map_err(failed)?),
-        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Box::new(liblzma::bufread::XzDecoder::new_multi_decoder(file)),
+        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => {
+            Box::new(liblzma::bufread::XzDecoder::new_multi_decoder(file))
+        }
         [0x1f, 0x8b, ..] => Box::new(flate2::bufread::MultiGzDecoder::new(file)),
         _ => Box::new(file),
     };
@@ -322,10 +370,13 @@ fn read_archive(source: &Path, collector: &mut Collector<'_>) -> Result<(), Root
             }
             tar::Kind::HardLink => {
                 let target = relative(&member.link)?;
-                let known = names.get(&target).cloned().ok_or_else(|| RootfsError::DanglingHardLink {
-                    path: path.display().to_string(),
-                    target: target.display().to_string(),
-                })?;
+                let known = names
+                    .get(&target)
+                    .cloned()
+                    .ok_or_else(|| RootfsError::DanglingHardLink {
+                        path: path.display().to_string(),
+                        target: target.display().to_string(),
+                    })?;
                 // Another name of what was left out is left out too.
                 if let Some((meta, id)) = &known {
                     collector.hard_link(&path, meta.clone(), *id)?;

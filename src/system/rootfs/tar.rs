@@ -20,7 +20,9 @@ pub enum TarError {
     #[error("no tar header after '{0}': the archive is damaged, or no tar archive")]
     BadHeader(String),
     /// A member type that isn't supported.
-    #[error("'{path}' is a tar member of type '{kind}' (sparse, multi-volume…): make the archive without --sparse")]
+    #[error(
+        "'{path}' is a tar member of type '{kind}' (sparse, multi-volume…): make the archive without --sparse"
+    )]
     Unsupported {
         /// The member.
         path: String,
@@ -80,7 +82,12 @@ struct Extension {
 
 impl<R: Read> Archive<R> {
     pub(super) fn new(source: R) -> Self {
-        Self { source, left: 0, padding: 0, last: "the start".into() }
+        Self {
+            source,
+            left: 0,
+            padding: 0,
+            last: "the start".into(),
+        }
     }
 
     /// The next member, or nothing at the end mark.
@@ -88,11 +95,15 @@ impl<R: Read> Archive<R> {
         let mut extension = Extension::default();
         loop {
             self.skip()?;
-            let Some(header) = self.header()? else { return Ok(None) };
+            let Some(header) = self.header()? else {
+                return Ok(None);
+            };
             let number = |from, to| number(header.get(from..to).unwrap_or_default());
             let bad = || TarError::BadHeader(self.last.clone());
             let kind = char::from(header.get(156).copied().unwrap_or(0));
-            let size = number(124, 136).and_then(|size| u64::try_from(size).ok()).ok_or_else(bad)?;
+            let size = number(124, 136)
+                .and_then(|size| u64::try_from(size).ok())
+                .ok_or_else(bad)?;
             if matches!(kind, 'x' | 'g' | 'X' | 'L' | 'K') {
                 let bytes = self.extension(size)?;
                 match kind {
@@ -106,7 +117,10 @@ impl<R: Read> Archive<R> {
             }
             let path = extension.path.take().unwrap_or_else(|| name(&header));
             self.last = String::from_utf8_lossy(&path).into_owned();
-            let unsupported = |kind| TarError::Unsupported { path: self.last.clone(), kind };
+            let unsupported = |kind| TarError::Unsupported {
+                path: self.last.clone(),
+                kind,
+            };
             let (kind, has_data) = match kind {
                 '0' | '\0' | '7' if path.ends_with(b"/") => (Kind::Directory, true),
                 '0' | '\0' | '7' if extension.sparse => return Err(unsupported('S')),
@@ -119,7 +133,11 @@ impl<R: Read> Archive<R> {
             };
             let bad = || TarError::BadHeader(self.last.clone());
             let id = |value: Option<i64>| value.and_then(|id| u32::try_from(id).ok()).ok_or_else(bad);
-            let size = if has_data { extension.size.unwrap_or(size) } else { 0 };
+            let size = if has_data {
+                extension.size.unwrap_or(size)
+            } else {
+                0
+            };
             let member = Member {
                 link: extension
                     .link
@@ -182,14 +200,25 @@ impl<R: Read> Archive<R> {
             let (seconds, fraction) = text.split_once('.').unwrap_or((text, ""));
             let seconds: i64 = seconds.parse().ok()?;
             // -0.5 lies in the second that begins at -1.
-            Some(if text.starts_with('-') && fraction.bytes().any(|c| c != b'0') { seconds - 1 } else { seconds })
+            Some(if text.starts_with('-') && fraction.bytes().any(|c| c != b'0') {
+                seconds - 1
+            } else {
+                seconds
+            })
         };
         while !bytes.is_empty() {
             let space = bytes.iter().position(|&byte| byte == b' ').ok_or_else(bad)?;
-            let length = bytes.get(..space).and_then(|digits| std::str::from_utf8(digits).ok()?.parse::<usize>().ok());
-            let (record, rest) = length.and_then(|length| bytes.split_at_checked(length)).ok_or_else(bad)?;
+            let length = bytes
+                .get(..space)
+                .and_then(|digits| std::str::from_utf8(digits).ok()?.parse::<usize>().ok());
+            let (record, rest) = length
+                .and_then(|length| bytes.split_at_checked(length))
+                .ok_or_else(bad)?;
             bytes = rest;
-            let record = record.get(space + 1..).and_then(|record| record.strip_suffix(b"\n")).ok_or_else(bad)?;
+            let record = record
+                .get(space + 1..)
+                .and_then(|record| record.strip_suffix(b"\n"))
+                .ok_or_else(bad)?;
             let equals = record.iter().position(|&byte| byte == b'=').ok_or_else(bad)?;
             let (key, value) = record.split_at(equals);
             let value = value.get(1..).unwrap_or_default();
@@ -198,7 +227,9 @@ impl<R: Read> Archive<R> {
                 b"path" => extension.path = Some(value.to_vec()),
                 b"linkpath" => extension.link = Some(value.to_vec()),
                 b"size" => {
-                    let size = whole(value).and_then(|size| u64::try_from(size).ok()).ok_or_else(bad)?;
+                    let size = whole(value)
+                        .and_then(|size| u64::try_from(size).ok())
+                        .ok_or_else(bad)?;
                     extension.size = Some(size);
                 }
                 b"uid" => extension.uid = Some(id()?),
@@ -244,7 +275,11 @@ fn name(header: &[u8; BLOCK]) -> Vec<u8> {
         Some(b"ustar\0") => text(header.get(345..500).unwrap_or_default()),
         _ => &[],
     };
-    if prefix.is_empty() { name.to_vec() } else { [prefix, b"/", name].concat() }
+    if prefix.is_empty() {
+        name.to_vec()
+    } else {
+        [prefix, b"/", name].concat()
+    }
 }
 
 // Up to the first NUL.
@@ -257,19 +292,34 @@ fn number(field: &[u8]) -> Option<i64> {
     match field.split_first() {
         Some((&first, rest)) if first & 0x80 != 0 => {
             let (negative, first) = (first & 0x40 != 0, first & 0x7f);
-            let start = if negative { i64::from(first) - 0x80 } else { i64::from(first) };
-            rest.iter().try_fold(start, |value, &byte| value.checked_mul(256)?.checked_add(i64::from(byte)))
+            let start = if negative {
+                i64::from(first) - 0x80
+            } else {
+                i64::from(first)
+            };
+            rest.iter().try_fold(start, |value, &byte| {
+                value.checked_mul(256)?.checked_add(i64::from(byte))
+            })
         }
         _ => {
             let digits = std::str::from_utf8(text(field)).ok()?.trim_matches(' ');
-            if digits.is_empty() { Some(0) } else { i64::from_str_radix(digits, 8).ok().filter(|&v| v >= 0) }
+            if digits.is_empty() {
+                Some(0)
+            } else {
+                i64::from_str_radix(digits, 8).ok().filter(|&v| v >= 0)
+            }
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, unused_results)]
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        unused_results
+    )]
     use super::*;
     use proptest::prelude::*;
     use std::process::Command;
@@ -293,7 +343,12 @@ mod tests {
         std::os::unix::fs::symlink("t".repeat(150), dir.path().join("link")).unwrap();
         std::fs::hard_link(deep.join("file"), dir.path().join("zhard")).unwrap();
         let out = Command::new("tar")
-            .args(["--sort=name", "--owner=joe:3000000", "--group=:42", "--mtime=@77.5"])
+            .args([
+                "--sort=name",
+                "--owner=joe:3000000",
+                "--group=:42",
+                "--mtime=@77.5",
+            ])
             .args([&format!("--format={format}"), "-cf-", "-C"])
             .arg(dir.path())
             .arg(".")
@@ -310,11 +365,21 @@ mod tests {
             let kinds: Vec<_> = all.iter().map(|(m, _)| m.kind).collect();
             assert_eq!(
                 kinds,
-                [Kind::Directory, Kind::Directory, Kind::Directory, Kind::File, Kind::Symlink, Kind::HardLink],
+                [
+                    Kind::Directory,
+                    Kind::Directory,
+                    Kind::Directory,
+                    Kind::File,
+                    Kind::Symlink,
+                    Kind::HardLink
+                ],
                 "{format}"
             );
             let (file, data) = &all[3];
-            assert_eq!(file.path, format!("./{}/{}/file", "d".repeat(120), "e".repeat(120)).as_bytes());
+            assert_eq!(
+                file.path,
+                format!("./{}/{}/file", "d".repeat(120), "e".repeat(120)).as_bytes()
+            );
             assert_eq!(data, &vec![b'x'; 700]);
             assert_eq!((file.uid, file.gid, file.mtime), (3_000_000, 42, 77), "{format}");
             assert_eq!(all[4].0.link, "t".repeat(150).as_bytes());
