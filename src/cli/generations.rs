@@ -26,6 +26,10 @@ pub(super) struct Args {
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a field of the JSON, independent of the others"
+)]
 struct Row {
     generation: u64,
     /// RFC 3339, UTC.

@@ -35,7 +35,7 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     let layout = args.store.layout()?;
     let build = |input: InitrdInput<'_>| -> Result<Vec<u8>, Box<dyn std::error::Error + Send + Sync>> {
-        let modprobe_d = vec![input.usr.join("lib/modprobe.d")];
+        let modprobe_d = vec![input.usr.join("lib/modprobe.d"), input.etc.join("modprobe.d")];
         let recipe = args
             .image
             .recipe(input.kernel_version, input.modules, modprobe_d, input.usr)?;

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use super::fsck::Check;
 
@@ -34,13 +34,19 @@ impl DeviceSpec {
         ];
         for (tag, directory, make) in TAGS {
             let tagged = text.strip_prefix(tag).and_then(|rest| rest.strip_prefix('='));
-            if let Some(value) = tagged.or_else(|| text.strip_prefix(directory)) {
-                let value = value.trim_matches('"');
-                return (!value.is_empty()).then(|| make(value.to_owned()));
+            let linked = || text.strip_prefix(directory).map(unescaped);
+            if let Some(value) = tagged
+                .map(|value| value.trim_matches('"').to_owned())
+                .or_else(linked)
+            {
+                return (!value.is_empty()).then(|| make(value));
             }
         }
         let path = Path::new(text);
-        (path.starts_with("/dev") && path.components().count() > 2).then(|| DeviceSpec::Path(path.to_owned()))
+        let below = path.starts_with("/dev") && path.components().count() > 2;
+        let stays = !path.components().any(|part| part == Component::ParentDir);
+        // Without doubled slashes, so that it equals the names that devices are given here.
+        (below && stays).then(|| DeviceSpec::Path(path.components().collect()))
     }
 }
 
@@ -162,7 +168,8 @@ impl CommandLine {
         let mut line = CommandLine::default();
         let mut warnings = Vec::new();
         let mut no_resume = false;
-        for parameter in split(text) {
+        let parameters = split(text);
+        for parameter in &parameters {
             // What follows is for init(1), not for us (Linux, Documentation/admin-guide/kernel-parameters.rst).
             if parameter == "--" {
                 break;
@@ -171,6 +178,8 @@ impl CommandLine {
                 Some((key, value)) => (key, Some(value.trim_matches('"'))),
                 None => (parameter.as_str(), None),
             };
+            // In names, `-` and `_` are one to the kernel (`parameq`) and to systemd (`proc_cmdline_key_streq`).
+            let key = &underscored(key);
             no_resume |= key == "noresume";
             if let Err(reason) = line.take(key, value) {
                 warnings.push(Warning {
@@ -182,6 +191,12 @@ impl CommandLine {
         if no_resume {
             line.resume = None;
         }
+        if text.matches('"').count() % 2 == 1 {
+            warnings.push(Warning {
+                parameter: parameters.last().cloned().unwrap_or_default(),
+                reason: "a double quote is never closed, so it holds the rest of the line".to_owned(),
+            });
+        }
         (line, warnings)
     }
 
@@ -190,17 +205,28 @@ impl CommandLine {
         match key {
             "root" => self.root = Some(device(text)?),
             "resume" => self.resume = Some(device(text)?),
-            "rootfstype" => self.root_kind = Some(text.to_owned()),
-            "rootflags" => self.root_flags = Some(text.to_owned()),
-            "init" => self.init = Some(text.to_owned()),
+            "rootfstype" => {
+                self.root_kind = Some(text.to_owned()).filter(|kind| !matches!(kind.as_str(), "" | "auto"));
+            }
+            // As systemd's: several add up.
+            "rootflags" => match &mut self.root_flags {
+                Some(flags) => flags.extend([",", text]),
+                None => self.root_flags = Some(text.to_owned()),
+            },
+            "init" => {
+                if !text.starts_with('/') {
+                    return Err("it takes an absolute path".to_owned());
+                }
+                self.init = Some(text.to_owned());
+            }
             "console" => self.take_console(text),
             "panic" => {
                 self.panic = Some(
                     text.parse()
                         .map_err(|_| "it takes a number of seconds".to_owned())?,
-                )
+                );
             }
-            "systemd.machine_id" => self.machine_id = Some(text.to_owned()),
+            "systemd.machine_id" => self.machine_id = Some(machine_id(text)?),
             "fsck.mode" => self.fsck.mode = fsck_mode(text)?,
             "fsck.repair" => self.fsck.repair = fsck_repair(text)?,
             "keel.system" => self.system = Some(system(text)?),
@@ -223,6 +249,9 @@ impl CommandLine {
                 }
                 _ => self.luks.options = Some(text.to_owned()),
             },
+            "rd.luks.key" | "luks.key" | "rd.luks.data" | "luks.data" => {
+                return Err("keyfiles and detached headers can't be given here".to_owned());
+            }
             "rd.lvm" => self.lvm.disabled = !truth(value)?,
             "rd.lvm.lv" => {
                 if text.split('/').filter(|part| !part.is_empty()).count() != 2 {
@@ -256,7 +285,12 @@ impl CommandLine {
         if module.is_empty() || parameter.is_empty() || NOT_MODULES.contains(&module) {
             return;
         }
-        let option = value.map_or_else(|| parameter.to_owned(), |value| format!("{parameter}={value}"));
+        let option = match value {
+            None => parameter.to_owned(),
+            // The kernel splits what it is handed as it splits the command line.
+            Some(value) if value.contains(char::is_whitespace) => format!("{parameter}=\"{value}\""),
+            Some(value) => format!("{parameter}={value}"),
+        };
         self.modules
             .options
             .entry(underscored(module))
@@ -372,6 +406,39 @@ fn fsck_repair(text: &str) -> Result<FsckRepair, String> {
     }
 }
 
+/// 32 hexadecimal digits, with or without the hyphens of a UUID, not all of them 0 (machine-id(5)).
+fn machine_id(text: &str) -> Result<String, String> {
+    let hyphens: Vec<usize> = text.match_indices('-').map(|(at, _)| at).collect();
+    let digits = text.replace('-', "").to_ascii_lowercase();
+    let shaped = matches!(hyphens.as_slice(), [] | [8, 13, 18, 23]) && digits.len() == 32;
+    let valid = shaped
+        && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
+        && digits.bytes().any(|byte| byte != b'0');
+    if valid {
+        Ok(digits)
+    } else {
+        Err("it takes 32 hexadecimal digits, not all of them 0".to_owned())
+    }
+}
+
+/// Undoes udev's `\xNN` in the names of `/dev/disk/by-*`.
+fn unescaped(name: &str) -> String {
+    let mut bytes = Vec::with_capacity(name.len());
+    let mut rest = name.as_bytes();
+    while let Some(first) = rest.first() {
+        let code = rest
+            .strip_prefix(b"\\x")
+            .and_then(|hex| std::str::from_utf8(hex.get(..2)?).ok());
+        let (byte, length) = match code.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
+            Some(byte) => (byte, 4),
+            None => (*first, 1),
+        };
+        bytes.push(byte);
+        rest = rest.get(length..).unwrap_or_default();
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
 fn underscored(name: &str) -> String {
     name.replace('-', "_")
 }
@@ -399,11 +466,28 @@ mod tests {
             ("LABEL=my root", DeviceSpec::Label("my root".into())),
             ("PARTUUID=1-2", DeviceSpec::PartUuid("1-2".into())),
             ("/dev/disk/by-partlabel/x", DeviceSpec::PartLabel("x".into())),
+            (
+                r"/dev/disk/by-label/my\x20r\xc3\xb6\q",
+                DeviceSpec::Label(r"my rö\q".into()),
+            ),
+            ("UUID=\"ab\"", DeviceSpec::Uuid("ab".into())),
+            (
+                "/dev//mapper/vg-root",
+                DeviceSpec::Path("/dev/mapper/vg-root".into()),
+            ),
         ];
         for (text, spec) in table {
             assert_eq!(DeviceSpec::parse(text), Some(spec), "{text}");
         }
-        for text in ["", "/dev", "/", "UUID=", "nfs", "/etc/passwd"] {
+        for text in [
+            "",
+            "/dev",
+            "/",
+            "UUID=",
+            "nfs",
+            "/etc/passwd",
+            "/dev/../etc/passwd",
+        ] {
             assert_eq!(DeviceSpec::parse(text), None, "{text}");
         }
     }
@@ -445,6 +529,23 @@ mod tests {
     }
 
     #[test]
+    fn flags_of_the_root_add_up_and_auto_is_no_type() {
+        let line = parse("rootflags=noatime rootfstype=auto rootflags=commit=30");
+        assert_eq!(line.root_flags.as_deref(), Some("noatime,commit=30"));
+        assert_eq!(line.root_kind, None);
+    }
+
+    #[test]
+    fn hyphen_and_underscore_are_equal_in_names_only() {
+        let line = parse("systemd.machine-id=01234567-89AB-cdef-0123-456789abcdef root=LABEL=a-b");
+        assert_eq!(
+            line.machine_id.as_deref(),
+            Some("0123456789abcdef0123456789abcdef")
+        );
+        assert_eq!(line.root, Some(DeviceSpec::Label("a-b".into())));
+    }
+
+    #[test]
     fn noresume_wins_wherever_it_stands() {
         assert_eq!(parse("noresume resume=/dev/vg/swap").resume, None);
     }
@@ -462,6 +563,17 @@ mod tests {
                 .unwrap()
                 .starts_with("kernel parameter root=nonsense is ignored")
         );
+        for text in [
+            "init=sh",
+            "init=",
+            "rd.luks.key=/k",
+            "systemd.machine_id=firmware",
+            "systemd.machine_id=00000000000000000000000000000000",
+            "x=\"a b",
+        ] {
+            let (line, warnings) = CommandLine::parse(text);
+            assert_eq!((line, warnings.len()), (CommandLine::default(), 1), "{text}");
+        }
     }
 
     #[test]
@@ -471,6 +583,11 @@ mod tests {
         assert_eq!(line.modules.options.get("nvme_core").unwrap(), &["io_timeout=5"]);
         assert_eq!(line.modules.options.len(), 2);
         assert_eq!(line.modules.blacklist, ["floppy", "pc_spkr"]);
+        let line = parse("mod.param=\"two words\" mod.switch mod.dyndbg=+p");
+        assert_eq!(
+            line.modules.options.get("mod").unwrap(),
+            &["param=\"two words\"", "switch", "dyndbg=+p"]
+        );
     }
 
     #[test]

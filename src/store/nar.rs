@@ -196,4 +196,32 @@ mod tests {
         let error = write(dir.path(), &mut Vec::new()).unwrap_err().to_string();
         assert!(error.contains("pipe: neither a file"), "{error}");
     }
+
+    #[test]
+    fn archives_are_those_of_nix() {
+        let dir = tempfile::tempdir().unwrap();
+        let top = dir.path().join("tree");
+        std::fs::create_dir_all(top.join("b/empty")).unwrap();
+        for (name, size) in [
+            ("b/none", 0),
+            ("a", 7),
+            ("a.b", 8),
+            ("a-b", 4097),
+            ("B", 300_001),
+            ("\u{e9}", 1),
+        ] {
+            std::fs::write(top.join(name), vec![b'x'; size]).unwrap();
+        }
+        std::fs::set_permissions(top.join("a"), std::fs::Permissions::from_mode(0o755)).unwrap();
+        std::os::unix::fs::symlink("../somewhere", top.join("link")).unwrap();
+        let mut out = Vec::new();
+        write(&top, &mut out).unwrap();
+        let nix = std::process::Command::new("nix-store")
+            .arg("--dump")
+            .arg(&top)
+            .output()
+            .unwrap();
+        assert!(nix.status.success());
+        assert!(out == nix.stdout);
+    }
 }

@@ -36,15 +36,11 @@ impl<'a> ReferenceScanner<'a> {
         border.extend_from_slice(head);
         self.search(&border);
         self.search(bytes);
-        let keep_from = if bytes.len() >= HASH_LEN - 1 {
-            border.clear();
-            border.extend_from_slice(bytes.get(bytes.len() - (HASH_LEN - 1)..).unwrap_or_default());
-            0
-        } else {
-            border.len().saturating_sub(HASH_LEN - 1)
-        };
-        self.tail
-            .extend_from_slice(border.get(keep_from..).unwrap_or_default());
+        let end = if bytes.len() < HASH_LEN { &border } else { bytes };
+        self.tail.extend_from_slice(
+            end.get(end.len().saturating_sub(HASH_LEN - 1)..)
+                .unwrap_or_default(),
+        );
     }
 
     /// The candidates seen so far, in order.
@@ -55,16 +51,13 @@ impl<'a> ReferenceScanner<'a> {
     fn search(&mut self, bytes: &[u8]) {
         let mut at = 0;
         while let Some(window) = bytes.get(at..at + HASH_LEN) {
-            // Behind the last byte that is no base-32 nothing can start before it.
-            match window.iter().rposition(|&byte| !base32::is_digit(byte)) {
-                Some(stop) => at += stop + 1,
-                None => {
-                    if let Some(&path) = self.candidates.get(window) {
-                        let _new = self.found.insert(path);
-                    }
-                    at += 1;
-                }
+            // Nothing can start before the last byte that is no base-32.
+            if let Some(stop) = window.iter().rposition(|&byte| !base32::is_digit(byte)) {
+                at += stop;
+            } else if let Some(&path) = self.candidates.get(window) {
+                let _new = self.found.insert(path);
             }
+            at += 1;
         }
     }
 }

@@ -130,7 +130,7 @@ mod tests {
     fn agrees_with_composefs_at_every_border_of_the_tree() {
         use composefs::fsverity::{FsVerityHashValue, Sha256HashValue, compute_verity};
         let data: Vec<u8> = (0..(128 * 128 + 3) * BLOCK)
-            .map(|n| (n / 7 % 251) as u8)
+            .map(|n| u8::try_from(n / 7 % 251).unwrap())
             .collect();
         for blocks in [0, 1, 2, 127, 128, 129, 256, 257, 128 * 128, 128 * 128 + 1] {
             for extra in [0, 1, BLOCK - 1] {

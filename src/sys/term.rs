@@ -1,64 +1,58 @@
-//! Terminals: raw mode, and the level up to which the kernel prints on consoles.
+//! What terminals need beyond termios.
 
-use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsRawFd, BorrowedFd};
 
-use nix::sys::termios::{self, SetArg, SpecialCharacterIndices, Termios};
+use nix::sys::termios::{FlushArg, tcflush};
 
-/// syslog(2): sets the level up to which messages reach the consoles.
-const SYSLOG_ACTION_CONSOLE_LEVEL: libc::c_int = 8;
+/// Size of the line discipline's ring of read bytes: `N_TTY_BUF_SIZE` in `drivers/tty/n_tty.c`.
+const N_TTY_BYTES: usize = 4096;
 
-/// Puts a terminal into the mode in which keys arrive one by one and unechoed. Returns the mode that it had.
+/// Overwrites what was typed on the terminal where the kernel still keeps it.
 ///
-/// Output processing stays on: a line feed still returns the carriage.
-pub fn raw_mode(terminal: impl AsFd) -> io::Result<Termios> {
-    let before = termios::tcgetattr(&terminal)?;
-    let mut raw = before.clone();
-    raw.local_flags.remove(
-        termios::LocalFlags::ICANON
-            | termios::LocalFlags::ECHO
-            | termios::LocalFlags::ECHONL
-            | termios::LocalFlags::ISIG
-            | termios::LocalFlags::IEXTEN,
-    );
-    raw.input_flags
-        .remove(termios::InputFlags::IXON | termios::InputFlags::BRKINT);
-    raw.input_flags
-        .insert(termios::InputFlags::ICRNL | termios::InputFlags::IGNBRK);
-    raw.output_flags
-        .insert(termios::OutputFlags::OPOST | termios::OutputFlags::ONLCR);
-    // With VMIN 0 an empty line and a line that hung up would read the same.
-    for (index, value) in [
-        (SpecialCharacterIndices::VMIN, 1),
-        (SpecialCharacterIndices::VTIME, 0),
-    ] {
-        if let Some(character) = raw.control_chars.get_mut(index as usize) {
-            *character = value;
-        }
+/// Outside canonical mode the line discipline never clears its ring of 4096 bytes: a passphrase would stay in memory
+/// until as much was typed after it. Flushing moves the ring back to its start, and `TIOCSTI` (ioctl_tty(2)) then types
+/// NULs over all of it but the last byte. Needs `CAP_SYS_ADMIN` where `dev.tty.legacy_tiocsti` is 0. The terminal must
+/// be in raw mode, without echo. What was typed and not yet read is lost.
+pub fn wipe_input(terminal: BorrowedFd<'_>) -> nix::Result<()> {
+    tcflush(terminal, FlushArg::TCIFLUSH)?;
+    let nul: libc::c_char = 0;
+    for _ in 1..N_TTY_BYTES {
+        // SAFETY: TIOCSTI reads one byte behind the pointer, which outlives the call; the descriptor is open.
+        let result = unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCSTI, &raw const nul) };
+        let _zero = nix::errno::Errno::result(result)?;
     }
-    termios::tcsetattr(&terminal, SetArg::TCSANOW, &raw)?;
-    Ok(before)
+    tcflush(terminal, FlushArg::TCIFLUSH)
 }
 
-/// Gives a terminal back the mode that it had. What was typed and not read goes.
-pub fn restore_mode(terminal: impl AsFd, mode: &Termios) -> io::Result<()> {
-    termios::tcsetattr(&terminal, SetArg::TCSAFLUSH, mode)?;
-    Ok(())
-}
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
 
-/// Sets the level up to which the kernel prints messages on the consoles, 1 to 8 (`loglevel=`).
-pub fn set_console_level(level: i32) -> io::Result<()> {
-    // SAFETY: this action takes no buffer; the level is a plain number.
-    let result = unsafe {
-        libc::klogctl(
-            SYSLOG_ACTION_CONSOLE_LEVEL,
-            std::ptr::null_mut(),
-            level.clamp(1, 8),
-        )
-    };
-    if result < 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(())
+    use super::wipe_input;
+    use nix::sys::termios::{SetArg, cfmakeraw, tcgetattr, tcsetattr};
+    use std::io::Write;
+    use std::os::fd::AsFd;
+
+    #[test]
+    fn leaves_nothing_to_read() {
+        if !nix::unistd::geteuid().is_root() {
+            return;
+        }
+        let pty = nix::pty::openpty(None, None).unwrap();
+        let mut raw = tcgetattr(&pty.slave).unwrap();
+        cfmakeraw(&mut raw);
+        tcsetattr(&pty.slave, SetArg::TCSANOW, &raw).unwrap();
+        std::fs::File::from(pty.master.try_clone().unwrap())
+            .write_all(b"secret")
+            .unwrap();
+        wipe_input(pty.slave.as_fd()).unwrap();
+        let mut fds = [nix::poll::PollFd::new(
+            pty.slave.as_fd(),
+            nix::poll::PollFlags::POLLIN,
+        )];
+        assert_eq!(
+            nix::poll::poll(&mut fds, nix::poll::PollTimeout::ZERO).unwrap(),
+            0
+        );
     }
 }

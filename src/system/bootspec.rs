@@ -314,7 +314,8 @@ mod tests {
     #[test]
     fn no_json_missing_parts_and_deep_nesting_give_one_line() {
         let big = vec![b' '; usize::try_from(SIZE_MAX).unwrap() + 1];
-        for bytes in [&b""[..], b"{}", b"[1", b"\xff", &[b'['; 100_000], &big] {
+        let deep = vec![b'['; 100_000];
+        for bytes in [&b""[..], b"{}", b"[1", b"\xff", &deep, &big] {
             let error = BootSpec::parse(bytes).unwrap_err().to_string();
             assert!(!error.contains('\n') && error.len() < 300, "{error}");
         }

@@ -84,7 +84,7 @@ pub fn make(trees: &[(&str, &Node)], names: &Names, covered: &Covered, mtime: i6
     };
     for (at, tree) in trees {
         tree.walk(Path::new(at), &mut |path, node| {
-            factory.add(path, node, (names, covered), mtime)
+            factory.add(path, node, (names, covered), mtime);
         });
     }
     factory

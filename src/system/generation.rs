@@ -353,3 +353,6 @@ fn shown(target: &Path) -> String {
         .map(|c| if c.is_control() { '?' } else { c })
         .collect()
 }
+
+#[cfg(test)]
+mod tests;

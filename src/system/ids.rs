@@ -156,12 +156,11 @@ fn number_all(
     // Names that are known first: their numbers decide what files of a shared number belong to.
     in_order.sort_by_key(|&(name, _)| !known.contains_key(name));
     for (name, number) in in_order {
-        let to = match (known.get(name), numbers.get(&number)) {
-            (Some(&to), _) => to,
-            // A second name of the same number (as toor is of root's) follows the first.
-            (None, Some(&to)) => to,
-            (None, None) if !taken.contains(&number) => number,
-            (None, None) => free(kind, name, number, &|n| {
+        // A second name of the same number (as toor is of root's) follows the first.
+        let to = match known.get(name).or_else(|| numbers.get(&number)) {
+            Some(&to) => to,
+            None if !taken.contains(&number) => number,
+            None => free(kind, name, number, &|n| {
                 !taken.contains(&n) && !asked.contains(&n)
             })?,
         };

@@ -76,6 +76,8 @@ pub struct InitrdInput<'a> {
     pub modules: &'a Path,
     /// The system's `/usr`, without modules.
     pub usr: &'a Path,
+    /// The system's `/etc`.
+    pub etc: &'a Path,
 }
 
 /// Builds an initrd.
@@ -209,7 +211,7 @@ fn add_parts(
         let prepared: Vec<_> = hashers.into_iter().map(joined).collect();
         (prepared, joined(usr_image), etc_image)
     });
-    let [usr_place, _, modules_place, _] = &places;
+    let [usr_place, etc_place, modules_place, _] = &places;
     let initrd = match initrd {
         Initrd::None => None,
         Initrd::File(path) => {
@@ -223,6 +225,7 @@ fn add_parts(
                     kernel_version: version,
                     modules: &modules,
                     usr: usr_place,
+                    etc: etc_place,
                 })
                 .map_err(ImportError::Initrd)?,
             )

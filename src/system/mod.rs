@@ -16,6 +16,8 @@ pub mod images;
 #[cfg(feature = "tools")]
 pub mod import;
 #[cfg(feature = "tools")]
+mod kernel;
+#[cfg(feature = "tools")]
 pub mod notice;
 #[cfg(feature = "tools")]
 pub mod packages;

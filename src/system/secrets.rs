@@ -43,11 +43,14 @@ pub fn judge(path: &str) -> Verdict {
         | "etc/subuid-"
         | "etc/subgid-"
         | "etc/security/opasswd" => return LeaveOut(PASSWORDS),
-        "etc/.pwd.lock" | "etc/.updated" | "var/.updated" => return LeaveOut("a mark that is made again"),
-        "etc/machine-id" | "var/lib/dbus/machine-id" => return LeaveOut(MACHINE_ID),
-        "etc/nvme/hostid" | "etc/nvme/hostnqn" | "etc/iscsi/initiatorname.iscsi" => {
-            return LeaveOut(MACHINE_ID);
+        "etc/.pwd.lock" | "etc/.updated" | "var/.updated" => {
+            return LeaveOut("a lock or mark, made again when needed");
         }
+        "etc/machine-id"
+        | "var/lib/dbus/machine-id"
+        | "etc/nvme/hostid"
+        | "etc/nvme/hostnqn"
+        | "etc/iscsi/initiatorname.iscsi" => return LeaveOut(MACHINE_ID),
         "var/lib/systemd/random-seed" | "var/lib/urandom/random-seed" => return LeaveOut(SEED),
         "var/lib/systemd/credential.secret"
         | "var/lib/NetworkManager/secret_key"
@@ -105,7 +108,10 @@ pub fn judge(path: &str) -> Verdict {
         "proc",
         "sys",
     ];
-    let pyc = below("var") && name.ends_with(".pyc");
+    let pyc = below("var")
+        && name
+            .rsplit_once('.')
+            .is_some_and(|(_, extension)| extension == "pyc");
     if caches.iter().any(|prefix| below(prefix)) || pyc {
         return Forget;
     }

@@ -1,213 +1,303 @@
-//! One line of input: a pure function from keys to what the terminal shows.
+//! A line editor for one console, without any I/O. What is typed may be a passphrase: it is held in one buffer of
+//! fixed size, never copied, never reallocated, and wiped.
 
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
-/// cryptsetup's limit for an interactive passphrase (`LUKS2_PASSPHRASE_LENGTH_MAX` of its tools, 512).
-const CAPACITY: usize = 512;
+/// Longest line, in bytes: what LUKS takes as a typed passphrase (`LUKS2` and cryptsetup's `MAX_PASSPHRASE_SIZE`).
+pub(super) const MAX_LINE: usize = 512;
 
-/// How input is shown.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Echo {
-    /// An asterisk a character.
-    Stars,
-    /// As typed.
-    Plain,
-}
-
-/// What a key did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Effect {
-    /// Nothing to show.
+/// What a typed byte did.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Event {
+    /// Nothing that shows.
     Nothing,
-    /// One more character.
-    Added,
-    /// This many characters went.
-    Removed(usize),
-    /// The key can't be taken.
-    Refused,
-    /// The line is complete.
-    Complete,
+    /// The line changed.
+    Edited,
+    /// There was no room: worth a beep.
+    Full,
+    /// Ctrl-C: the line was cleared.
+    Cancelled,
+    /// Tab: asterisks off or on again.
+    EchoToggled,
+    /// Enter: here is the line.
+    Entered(Zeroizing<Vec<u8>>),
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Position within an escape sequence (ECMA-48, section 5.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Escape {
-    #[default]
     None,
-    /// After ESC.
+    /// ESC was the last byte.
     Started,
-    /// Inside of a control sequence (ECMA-48, section 5.4), until its final byte.
-    Sequence,
+    /// Behind `ESC [`.
+    ControlSequence {
+        first: bool,
+    },
+    /// The next byte ends it: behind `ESC O`, or the Linux console's `ESC [ [`.
+    Last,
 }
 
-/// The editor of one console. Its buffer is allocated once, so that no copy of a passphrase is left behind by growth.
+/// The line of one console.
 #[derive(Debug)]
-pub struct Editor {
-    buffer: Zeroizing<Vec<u8>>,
+pub(super) struct LineEditor {
+    line: Zeroizing<Vec<u8>>,
     escape: Escape,
+    after_return: bool,
 }
 
-impl Default for Editor {
+impl Default for LineEditor {
     fn default() -> Self {
-        Editor {
-            buffer: Zeroizing::new(Vec::with_capacity(CAPACITY)),
+        Self {
+            line: empty_line(),
             escape: Escape::None,
+            after_return: false,
         }
     }
 }
 
-impl Editor {
-    /// Takes one byte from the terminal.
-    pub fn key(&mut self, byte: u8) -> Effect {
-        match (self.escape, byte) {
-            (Escape::None, 0x1b) => {
-                self.escape = Escape::Started;
-                return Effect::Nothing;
-            }
-            (Escape::None, _) => {}
-            (Escape::Started, b'[' | b'O') => {
-                self.escape = Escape::Sequence;
-                return Effect::Nothing;
-            }
-            (Escape::Started, _) => self.escape = Escape::None,
-            (Escape::Sequence, 0x20..=0x3f) => return Effect::Nothing,
-            (Escape::Sequence, 0x40..=0x7e) => {
-                self.escape = Escape::None;
-                return Effect::Nothing;
-            }
-            (Escape::Sequence, _) => self.escape = Escape::None,
+fn empty_line() -> Zeroizing<Vec<u8>> {
+    Zeroizing::new(Vec::with_capacity(MAX_LINE))
+}
+
+impl LineEditor {
+    /// To be called before the bytes of each read: keys come whole in one read, so an ESC that ended the last one was
+    /// the Escape key itself. Without this the first character of a passphrase typed after it would be swallowed.
+    /// (`[` still continues it, as a slow serial line may split a sequence.)
+    pub(super) fn start_read(&mut self, first: Option<u8>) {
+        if self.escape == Escape::Started && first != Some(b'[') {
+            self.escape = Escape::None;
+        }
+        self.after_return = false;
+    }
+
+    /// Takes one byte.
+    pub(super) fn feed(&mut self, byte: u8) -> Event {
+        let after_return = std::mem::replace(&mut self.after_return, byte == b'\r');
+        if self.swallow(byte) {
+            return Event::Nothing;
         }
         match byte {
-            b'\n' | b'\r' => Effect::Complete,
-            0x7f | 0x08 => self.remove_last(),
-            // Ctrl-U, and Ctrl-C, which people press to start again.
-            0x15 | 0x03 => self.clear(),
-            // Ctrl-W
-            0x17 => self.remove_word(),
-            _ if byte < 0x20 => Effect::Nothing,
-            _ if self.buffer.len() == CAPACITY => Effect::Refused,
+            // The second half of a CR LF is no line of its own.
+            b'\n' if after_return => Event::Nothing,
+            b'\r' | b'\n' => Event::Entered(std::mem::replace(&mut self.line, empty_line())),
+            0x08 | 0x7f => self.shorten(|line| line.len() - last_character(line)),
+            // Ctrl-U, Ctrl-W, Ctrl-C
+            0x15 => self.shorten(|_| 0),
+            0x17 => self.shorten(word_start),
+            0x03 => {
+                self.clear();
+                Event::Cancelled
+            }
+            b'\t' => Event::EchoToggled,
+            0x00..0x20 => Event::Nothing,
+            _ if self.line.len() >= MAX_LINE => Event::Full,
             _ => {
-                self.buffer.push(byte);
-                // The bytes that continue a character add nothing to see.
-                if is_continuation(byte) {
-                    Effect::Nothing
-                } else {
-                    Effect::Added
-                }
+                self.line.push(byte);
+                Event::Edited
             }
         }
     }
 
-    /// What has been typed.
-    pub fn bytes(&self) -> &[u8] {
-        &self.buffer
+    /// The bytes typed so far.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.line
     }
 
-    /// Number of characters typed.
-    pub fn characters(&self) -> usize {
-        self.buffer.iter().filter(|byte| !is_continuation(**byte)).count()
+    /// Wipes the line.
+    pub(super) fn clear(&mut self) {
+        self.line.zeroize();
+        self.escape = Escape::None;
     }
 
-    /// Hands out the line and starts an empty one.
-    pub fn take(&mut self) -> Zeroizing<Vec<u8>> {
-        std::mem::take(self).buffer
+    /// Whether the byte belongs to an escape sequence. A control character ends one, so that Enter always is Enter.
+    fn swallow(&mut self, byte: u8) -> bool {
+        let (next, swallowed) = match (self.escape, byte) {
+            (_, 0x1b) => (Escape::Started, true),
+            (Escape::None, _) | (_, 0x00..0x20 | 0x7f) => (Escape::None, false),
+            (Escape::Started, b'[') => (Escape::ControlSequence { first: true }, true),
+            (Escape::Started, b'O') | (Escape::ControlSequence { first: true }, b'[') => (Escape::Last, true),
+            (Escape::ControlSequence { .. }, 0x20..0x40) => (Escape::ControlSequence { first: false }, true),
+            (Escape::Started | Escape::ControlSequence { .. } | Escape::Last, _) => (Escape::None, true),
+        };
+        self.escape = next;
+        swallowed
     }
 
-    /// Empties the line.
-    pub fn clear(&mut self) -> Effect {
-        let removed = self.characters();
-        // Shortening alone would leave the bytes in place.
-        self.buffer.iter_mut().for_each(|byte| *byte = 0);
-        self.buffer.clear();
-        Effect::Removed(removed)
-    }
-
-    fn remove_last(&mut self) -> Effect {
-        while let Some(byte) = self.pop() {
-            if !is_continuation(byte) {
-                return Effect::Removed(1);
-            }
+    fn shorten(&mut self, keep: impl FnOnce(&[u8]) -> usize) -> Event {
+        let keep = keep(&self.line);
+        if keep >= self.line.len() {
+            return Event::Nothing;
         }
-        Effect::Nothing
-    }
-
-    fn remove_word(&mut self) -> Effect {
-        let before = self.characters();
-        while self.buffer.last() == Some(&b' ') {
-            let _ = self.pop();
+        if let Some(removed) = self.line.get_mut(keep..) {
+            removed.zeroize();
         }
-        while self.buffer.last().is_some_and(|byte| *byte != b' ') {
-            let _ = self.pop();
-        }
-        Effect::Removed(before - self.characters())
-    }
-
-    fn pop(&mut self) -> Option<u8> {
-        let last = self.buffer.last_mut()?;
-        let byte = std::mem::take(last);
-        let _ = self.buffer.pop();
-        Some(byte)
+        self.line.truncate(keep);
+        Event::Edited
     }
 }
 
-fn is_continuation(byte: u8) -> bool {
-    byte & 0xc0 == 0x80
+/// Characters in a line; a byte sequence that isn't UTF-8 counts as one.
+pub(super) fn characters(line: &[u8]) -> usize {
+    line.utf8_chunks()
+        .map(|c| c.valid().chars().count() + usize::from(!c.invalid().is_empty()))
+        .sum()
+}
+
+/// Length in bytes of the last character.
+fn last_character(line: &[u8]) -> usize {
+    let Some(last) = line.utf8_chunks().last() else {
+        return 0;
+    };
+    match last.invalid() {
+        [] => last.valid().chars().next_back().map_or(0, char::len_utf8),
+        broken => broken.len(),
+    }
+}
+
+/// Where the last word begins, blanks behind it included.
+fn word_start(line: &[u8]) -> usize {
+    let end = line.iter().rposition(|b| *b != b' ').map_or(0, |at| at + 1);
+    line.iter()
+        .take(end)
+        .rposition(|b| *b == b' ')
+        .map_or(0, |at| at + 1)
 }
 
 #[cfg(test)]
 mod tests {
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        unused_results
+    )]
+
     use super::*;
     use proptest::prelude::*;
 
-    fn typed(keys: &[u8]) -> Editor {
-        let mut editor = Editor::default();
-        for key in keys {
-            let _ = editor.key(*key);
+    /// Feeds each item as one read; returns the lines entered and what is left.
+    fn typed(reads: &[&[u8]]) -> (Vec<String>, String) {
+        let mut editor = LineEditor::default();
+        let mut lines = Vec::new();
+        for read in reads {
+            editor.start_read(read.first().copied());
+            for byte in *read {
+                if let Event::Entered(line) = editor.feed(*byte) {
+                    lines.push(String::from_utf8_lossy(&line).into_owned());
+                }
+            }
         }
-        editor
+        (lines, String::from_utf8_lossy(editor.bytes()).into_owned())
     }
 
     #[test]
-    fn backspace_takes_a_whole_character() {
-        assert_eq!(typed("aä€".as_bytes()).characters(), 3);
-        assert_eq!(typed("aä€\x7f".as_bytes()).bytes(), "aä".as_bytes());
-        assert_eq!(typed("aä€\x7f\x08\x7f\x7f".as_bytes()).bytes(), b"");
+    fn keys() {
+        let table: [(&[u8], &str); 17] = [
+            (b"abc", "abc"),
+            (b"abc\x7f", "ab"),
+            (b"abc\x08\x08\x08\x08x", "x"),
+            ("aö€😀\u{7f}".as_bytes(), "aö€"),
+            ("aö€\u{7f}".as_bytes(), "aö"),
+            ("aö\u{7f}".as_bytes(), "a"),
+            (b"a\xff\xfe\x7f", "a\u{fffd}"),
+            (b"a\xe2\x82\x7f", "a"),
+            (b"abc\x15d", "d"),
+            (b"abc\x03d", "d"),
+            (b"one two  \x17", "one "),
+            (b"one\x17", ""),
+            (b"a\x01\x04\x00b\t", "ab"),
+            (b"a\x1b[Ab\x1b[1;5Dc\x1bOPd\x1b[3~e\x1b[[Bf", "abcdef"),
+            (b"a\x1bxb", "ab"),
+            (b"a\x1b\x1b[Cb", "ab"),
+            (b"a\x1b[\x7f", ""),
+        ];
+        for (keys, left) in table {
+            assert_eq!(typed(&[keys]), (vec![], left.to_owned()), "{keys:?}");
+        }
     }
 
     #[test]
-    fn control_keys_clear_and_cut() {
-        assert_eq!(typed(b"abc\x15d").bytes(), b"d");
-        assert_eq!(typed(b"abc\x03d").bytes(), b"d");
-        assert_eq!(typed(b"correct horse  \x17").bytes(), b"correct ");
-        assert_eq!(typed(b"a\tb\x01").bytes(), b"ab");
+    fn enter_ends_a_line() {
+        let lines = |reads: &[&[u8]]| typed(reads).0;
+        assert_eq!(lines(&[b"a\rb\nc"]), ["a", "b"]);
+        assert_eq!(lines(&[b"a\r\nb\r\n"]), ["a", "b"]);
+        assert_eq!(lines(&[b"a\r", b"\n"]), ["a", ""]);
+        assert_eq!(lines(&[b"a\x1b\r"]), ["a"]);
+        assert_eq!(lines(&[b"\n\n"]), ["", ""]);
     }
 
     #[test]
-    fn arrows_and_other_sequences_enter_nothing() {
-        assert_eq!(typed(b"a\x1b[A\x1b[1;5Cb\x1bOPc\x1b[3~d").bytes(), b"abcd");
+    fn the_escape_key_swallows_nothing_typed_after_it() {
+        assert_eq!(typed(&[b"\x1b", b"secret"]).1, "secret");
+        assert_eq!(typed(&[b"\x1b", b"Open"]).1, "Open");
+        assert_eq!(typed(&[b"\x1b", b"[Ax"]).1, "x");
+        assert_eq!(typed(&[b"\x1b[", b"1", b"~x"]).1, "x");
     }
 
     #[test]
-    fn a_full_line_refuses_more() {
-        let mut editor = typed(&[b'x'; CAPACITY]);
-        assert_eq!(editor.key(b'y'), Effect::Refused);
-        assert_eq!(editor.bytes().len(), CAPACITY);
-        assert_eq!(editor.key(b'\r'), Effect::Complete);
+    fn a_full_line_takes_no_more() {
+        let mut editor = LineEditor::default();
+        let before = editor.bytes().as_ptr();
+        for _ in 0..MAX_LINE {
+            assert_eq!(editor.feed(b'x'), Event::Edited);
+        }
+        assert_eq!(editor.feed(b'x'), Event::Full);
+        assert_eq!(
+            (editor.bytes().len(), editor.bytes().as_ptr()),
+            (MAX_LINE, before)
+        );
+        let Event::Entered(line) = editor.feed(b'\r') else {
+            panic!()
+        };
+        assert_eq!((line.len(), line.as_ptr()), (MAX_LINE, before));
+    }
+
+    #[test]
+    fn what_is_deleted_is_wiped() {
+        let mut editor = LineEditor::default();
+        for byte in b"secret\x15" {
+            editor.feed(*byte);
+        }
+        // Within the capacity, so that the bytes behind the length are looked at through pushes of zeros.
+        editor.line.resize(6, 0);
+        assert_eq!(&**editor.line, [0; 6]);
+        assert_eq!(editor.line.capacity(), MAX_LINE);
     }
 
     proptest! {
         #[test]
-        fn what_is_shown_matches_what_is_typed(keys: Vec<u8>) {
-            let mut editor = Editor::default();
-            let mut shown = 0_usize;
-            for key in keys {
-                match editor.key(key) {
-                    Effect::Added => shown += 1,
-                    Effect::Removed(count) => shown -= count,
-                    Effect::Nothing | Effect::Refused | Effect::Complete => {}
+        fn never_longer_than_allowed(reads in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..300), 0..8)) {
+            let mut editor = LineEditor::default();
+            for read in reads {
+                editor.start_read(read.first().copied());
+                for byte in read {
+                    if let Event::Entered(line) = editor.feed(byte) {
+                        prop_assert!(line.len() <= MAX_LINE);
+                        prop_assert!(!line.iter().any(|b| *b < 0x20 || *b == 0x7f));
+                    }
+                    prop_assert!(editor.bytes().len() <= MAX_LINE);
+                    prop_assert!(characters(editor.bytes()) <= editor.bytes().len());
                 }
-                prop_assert_eq!(shown, editor.characters());
-                prop_assert!(editor.bytes().len() <= CAPACITY);
             }
+        }
+
+        #[test]
+        fn as_many_backspaces_as_characters_empty_the_line(bytes in proptest::collection::vec(0x20_u8.., 0..600)) {
+            let mut editor = LineEditor::default();
+            for byte in bytes {
+                editor.feed(byte);
+            }
+            for left in (0..characters(editor.bytes())).rev() {
+                editor.feed(0x7f);
+                prop_assert_eq!(characters(editor.bytes()), left);
+            }
+            prop_assert!(editor.bytes().is_empty());
+        }
+
+        #[test]
+        fn printable_text_is_taken_as_it_is(text in "[^\\x00-\\x1f\\x7f]{0,120}") {
+            let line = format!("{text}\n");
+            prop_assert_eq!(typed(&[line.as_bytes()]).0, vec![text]);
         }
     }
 }

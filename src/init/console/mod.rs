@@ -1,182 +1,222 @@
-//! Consoles: one prompt on all of them, messages that don't tear it, the picker.
+//! The consoles of early boot: every one of them shows every message and every prompt, and the first to answer wins.
+//!
+//! Nothing here waits and no thread is made: PID 1's loop polls [`Consoles::poll_fds`] beside its other descriptors and
+//! calls [`Consoles::handle_ready`]. No console is needed: one that vanishes, fails or takes no output never stops
+//! the boot.
 
 mod editor;
+mod find;
+mod kernel_log;
+mod output;
 mod picker;
-mod terminal;
+mod prompt;
+#[cfg(test)]
+mod tests;
+mod tty;
 
 use std::fs;
-use std::os::fd::AsFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::poll::{PollFd, PollFlags};
 use zeroize::Zeroizing;
 
-pub use editor::{Echo, Editor, Effect};
+use kernel_log::KernelLog;
 pub use picker::{Choice, Picker, PickerItem};
-use terminal::Terminal;
+use prompt::Layout;
+pub use prompt::{Echo, Prompt};
+use tty::Tty;
 
-use crate::sys::term;
-
-/// Only emergencies reach the consoles while a prompt is up: anything else would tear it.
-const QUIET_LEVEL: i32 = 1;
-/// The kernel's default, when the current level can't be read.
-const DEFAULT_LEVEL: i32 = 7;
-
-/// What is asked for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Prompt {
-    /// Shown before the input. Its last line is the one that is redrawn.
-    pub text: String,
-    /// How input is shown.
-    pub echo: Echo,
-}
-
-/// A line that somebody typed and ended with Enter.
+/// A line that somebody entered.
 #[derive(Debug)]
 pub struct Line {
-    /// The bytes, without the line end.
+    /// What was typed, without the end of the line. The only copy outside the kernel; wiped when dropped.
     pub bytes: Zeroizing<Vec<u8>>,
-    /// The console it was typed on, such as `ttyS0`.
+    /// Name of the console: `ttyS0`.
     pub console: String,
 }
 
-/// Every console of the machine.
+/// All consoles.
 #[derive(Debug)]
 pub struct Consoles {
-    terminals: Vec<Terminal>,
-    prompt: Option<Prompt>,
-    level_before: Option<i32>,
-    key_pressed: bool,
+    dev_dir: PathBuf,
+    sysfs: PathBuf,
+    asked: Vec<String>,
+    ttys: Vec<Tty>,
+    prompt: Option<Layout>,
+    kernel_log: KernelLog,
+    key: bool,
 }
 
 impl Consoles {
-    /// Opens the kernel's active consoles and those of `console=` parameters. One that can't be opened is left out: a
-    /// machine without any console still boots when it needs none.
+    /// Opens every console: those that `/sys/class/tty/console/active` lists and those that the command line asks for
+    /// (names without options); `/dev/console` when there is no other. What can't be opened is left out: a machine
+    /// without any console still boots when it needs none. See [`Consoles::rescan`] for those that appear later.
     pub fn open(dev: &Path, sysfs: &Path, parameters: &[String]) -> Consoles {
-        let active = fs::read_to_string(sysfs.join("class/tty/console/active")).unwrap_or_default();
-        let mut names: Vec<&str> = Vec::new();
-        for name in active
-            .split_ascii_whitespace()
-            .chain(parameters.iter().map(String::as_str))
-        {
-            let harmless = !name.is_empty() && !name.contains('/') && name != "ttynull";
-            if harmless && !names.contains(&name) {
-                names.push(name);
-            }
-        }
-        let terminals = names
-            .into_iter()
-            .filter_map(|name| Terminal::open(dev, name))
-            .collect();
-        Consoles {
-            terminals,
+        Self::with_log(
+            dev,
+            sysfs,
+            parameters,
+            KernelLog::new(Path::new("/proc/sys/kernel/printk")),
+        )
+    }
+
+    fn with_log(dev: &Path, sysfs: &Path, parameters: &[String], kernel_log: KernelLog) -> Consoles {
+        let mut consoles = Self {
+            dev_dir: dev.to_owned(),
+            sysfs: sysfs.to_owned(),
+            asked: parameters.to_owned(),
+            ttys: Vec::new(),
             prompt: None,
-            level_before: None,
-            key_pressed: false,
+            kernel_log,
+            key: false,
+        };
+        consoles.rescan();
+        consoles
+    }
+
+    /// Opens consoles that have appeared since, and shows the prompt on them. To be called when a `tty` device appears
+    /// (a serial line over USB) or a console has vanished.
+    pub fn rescan(&mut self) {
+        let read = |path: &str| fs::read_to_string(self.sysfs.join(path)).unwrap_or_default();
+        let active = read("class/tty/console/active");
+        let mut names = find::console_names(&active, &self.asked, &read("class/tty/tty0/active"));
+        names.retain(|name| !self.ttys.iter().any(|tty| tty.name == *name));
+        for name in names {
+            self.add(&name);
+        }
+        if self.ttys.is_empty() {
+            self.add("console");
         }
     }
 
-    /// Descriptors to wait for.
-    pub fn poll_fds(&self) -> impl Iterator<Item = PollFd<'_>> {
-        // A serial line that is stopped by flow control is waited for only while there is something to write.
-        self.terminals.iter().map(|terminal| {
-            let mut events = PollFlags::POLLIN;
-            events.set(PollFlags::POLLOUT, terminal.has_pending_output());
-            PollFd::new(terminal.as_fd(), events)
-        })
+    fn add(&mut self, name: &str) {
+        let Ok(mut tty) = Tty::open(&self.dev_dir.join(name), name) else {
+            return;
+        };
+        if self.ttys.iter().any(|known| known.device() == tty.device()) {
+            return;
+        }
+        if let Some(prompt) = &self.prompt {
+            tty.start_prompt(prompt);
+        }
+        self.ttys.push(tty);
     }
 
-    /// Shows a prompt on every console, instead of one that may be there. What was typed so far is forgotten.
+    /// Names of the consoles in use.
+    pub fn names(&self) -> Vec<&str> {
+        self.ttys.iter().map(|tty| tty.name.as_str()).collect()
+    }
+
+    /// Asks on every console. A prompt still shown is replaced, with what was typed on it.
+    #[allow(clippy::needless_pass_by_value, reason = "a prompt is made to be shown")]
     pub fn set_prompt(&mut self, prompt: Prompt) {
-        self.hush();
-        for terminal in &mut self.terminals {
-            terminal.erase_prompt(self.prompt.as_ref());
-            terminal.show_prompt(&prompt);
+        self.clear_prompt();
+        // Before the prompt is drawn: the kernel's next line would land in it.
+        self.kernel_log.silence();
+        let prompt = Layout::of(&prompt);
+        for tty in &mut self.ttys {
+            tty.start_prompt(&prompt);
         }
         self.prompt = Some(prompt);
+        self.forget_failed();
     }
 
-    /// Takes the prompt away, and lets the kernel print again.
+    /// Takes the prompt away, with what was typed, and lets the kernel print again.
     pub fn clear_prompt(&mut self) {
-        for terminal in &mut self.terminals {
-            terminal.erase_prompt(self.prompt.as_ref());
+        let Some(prompt) = self.prompt.take() else { return };
+        for tty in &mut self.ttys {
+            tty.erase_prompt(&prompt);
         }
-        self.prompt = None;
-        self.unhush();
-    }
-
-    /// Prints a message above the prompt, on every console.
-    pub fn print(&mut self, text: &str) {
-        for terminal in &mut self.terminals {
-            terminal.print(text, self.prompt.as_ref());
-        }
-    }
-
-    /// Reads what was typed. Returns the first line that is complete; the prompt is then over on every console.
-    pub fn handle_ready(&mut self) -> Option<Line> {
-        let mut line = None;
-        for terminal in &mut self.terminals {
-            terminal.flush();
-            let keys = terminal.read();
-            self.key_pressed |= !keys.is_empty();
-            let Some(prompt) = &self.prompt else { continue };
-            if terminal.type_keys(&keys, prompt) && line.is_none() {
-                line = Some(Line {
-                    bytes: terminal.take_line(),
-                    console: terminal.name().to_owned(),
-                });
-            }
-        }
-        self.terminals.retain(|terminal| !terminal.is_gone());
-        let line = line?;
-        for terminal in &mut self.terminals {
-            terminal.end_prompt(terminal.name() == line.console);
-        }
-        self.prompt = None;
-        self.unhush();
-        Some(line)
-    }
-
-    /// Whether somebody pressed a key since the last time, while nothing was asked.
-    pub fn take_pending_key(&mut self) -> bool {
-        std::mem::take(&mut self.key_pressed)
+        self.kernel_log.restore();
     }
 
     /// Whether something of an answer has been typed.
     pub fn has_typed(&self) -> bool {
-        self.terminals.iter().any(Terminal::has_typed)
+        self.ttys.iter().any(Tty::has_typed)
     }
 
-    /// Gives the consoles back as they were.
+    /// Shows a message of one or several lines on every console, above the prompt if one is shown. Control characters
+    /// are replaced: names that come from a disk can't steer the terminal.
+    pub fn print(&mut self, message: &str) {
+        let lines = plain_text(message.trim_end_matches('\n')) + "\n";
+        for tty in &mut self.ttys {
+            tty.message(&lines, self.prompt.as_ref());
+        }
+        self.forget_failed();
+    }
+
+    /// Descriptors to wait for; what else is polled for and how they are ordered doesn't matter to `handle_ready`.
+    pub fn poll_fds(&self) -> impl Iterator<Item = PollFd<'_>> {
+        self.ttys.iter().map(|tty| {
+            let mut events = PollFlags::POLLIN;
+            // Only while there is something to write: a terminal is nearly always ready for more.
+            events.set(PollFlags::POLLOUT, tty.is_waiting());
+            PollFd::new(tty.as_fd(), events)
+        })
+    }
+
+    /// Reads what was typed and writes what waits, on every console, without blocking. Returns the line with which the
+    /// prompt was answered; the prompt is gone then, on every console.
+    pub fn handle_ready(&mut self) -> Option<Line> {
+        let mut line = None;
+        for tty in &mut self.ttys {
+            tty.flush(self.prompt.as_ref());
+            let input = tty.read(self.prompt.as_ref());
+            self.key |= input.key;
+            if let Some(bytes) = input.line {
+                line = Some(Line {
+                    bytes,
+                    console: tty.name.clone(),
+                });
+                break;
+            }
+        }
+        if let Some(line) = &line {
+            self.end_prompt(&line.console);
+        }
+        self.forget_failed();
+        line
+    }
+
+    /// Whether a key was pressed while no prompt was shown, since this was last asked.
+    pub fn take_pending_key(&mut self) -> bool {
+        std::mem::take(&mut self.key)
+    }
+
+    /// Gives the terminals back as they were found, with what was typed wiped from the kernel's buffers. Dropping does
+    /// the same.
     pub fn close(&mut self) {
         self.clear_prompt();
-        self.terminals.clear();
+        self.ttys.clear();
     }
 
-    fn hush(&mut self) {
-        if self.level_before.is_none() && !self.terminals.is_empty() {
-            self.level_before = Some(console_level().unwrap_or(DEFAULT_LEVEL));
-            // Without the right to do so (in tests) messages may tear the prompt; it still works.
-            let _ = term::set_console_level(QUIET_LEVEL);
+    fn end_prompt(&mut self, answered_on: &str) {
+        let Some(prompt) = self.prompt.take() else { return };
+        for tty in &mut self.ttys {
+            tty.end_prompt(&prompt, answered_on);
         }
+        self.kernel_log.restore();
     }
 
-    fn unhush(&mut self) {
-        if let Some(level) = self.level_before.take() {
-            let _ = term::set_console_level(level);
-        }
+    fn forget_failed(&mut self) {
+        self.ttys.retain(|tty| !tty.has_failed());
     }
 }
 
-/// The first number of `/proc/sys/kernel/printk` is the current level.
-fn console_level() -> Option<i32> {
-    fs::read_to_string("/proc/sys/kernel/printk")
-        .ok()?
-        .split_ascii_whitespace()
-        .next()?
-        .parse()
-        .ok()
+impl Drop for Consoles {
+    fn drop(&mut self) {
+        self.close();
+    }
 }
 
-#[cfg(test)]
-mod tests;
+/// The text with control characters replaced, but for the ends of lines.
+fn plain_text(text: &str) -> String {
+    text.chars()
+        .map(|c| match c {
+            '\n' => '\n',
+            '\t' => ' ',
+            c if c.is_control() => '?',
+            c => c,
+        })
+        .collect()
+}
