@@ -5,7 +5,15 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-use crate::initrd::{ModuleSet, Recipe, build};
+use crate::initrd::{Image, ModuleSet, Plan, PlanEntry, Recipe, build};
+
+/// Where modprobe looks, the weakest first (modprobe.d(5)).
+const MODPROBE_D: [&str; 4] = [
+    "usr/lib/modprobe.d",
+    "usr/local/lib/modprobe.d",
+    "run/modprobe.d",
+    "etc/modprobe.d",
+];
 
 /// Build an initrd image.
 #[derive(Debug, clap::Args)]
@@ -19,9 +27,12 @@ pub struct Args {
     /// Where to write the image.
     #[arg(long, short, value_name = "FILE")]
     output: PathBuf,
+    /// The kernel's module directory; ROOT/usr/lib/modules/VERSION when left out.
+    #[arg(long, value_name = "DIRECTORY", requires = "kernel_version")]
+    modules_dir: Option<PathBuf>,
     #[command(flatten)]
     image: ImageArgs,
-    /// Print what is in the image.
+    /// Print what is in the image and why, and what is not.
     #[arg(long)]
     list: bool,
 }
@@ -35,9 +46,12 @@ pub(crate) struct ImageArgs {
     /// A module beside the set; may be given several times.
     #[arg(long = "module", value_name = "NAME")]
     modules: Vec<String>,
-    /// Firmware directory whose CPU microcode goes before the image, such as /usr/lib/firmware.
+    /// CPU microcode that goes before the image: a file, or a directory such as /usr/lib/firmware.
+    #[arg(long, value_name = "PATH")]
+    microcode: Vec<PathBuf>,
+    /// Directory with firmware, such as /usr/lib/firmware: what the modules name goes into the image.
     #[arg(long, value_name = "DIRECTORY")]
-    microcode: Option<PathBuf>,
+    firmware: Option<PathBuf>,
     /// The static keel-init; beside this program when left out.
     #[arg(long, value_name = "FILE")]
     init: Option<PathBuf>,
@@ -74,6 +88,7 @@ impl ImageArgs {
             init: init_program(self.init.as_deref())?,
             e2fsck,
             microcode: self.microcode.clone(),
+            firmware: self.firmware.clone(),
             compression_level: self.compression_level,
         })
     }
@@ -86,31 +101,41 @@ pub fn run(args: &Args) -> Result<()> {
         None => only_kernel(&args.root)?,
     };
     let usr = args.root.join("usr");
-    let modprobe_d = vec![usr.join("lib/modprobe.d"), args.root.join("etc/modprobe.d")];
-    let recipe = args
-        .image
-        .recipe(&kernel, &usr.join("lib/modules").join(&kernel), modprobe_d, &usr)?;
+    let modules = match &args.modules_dir {
+        Some(directory) => directory.clone(),
+        None => usr.join("lib/modules").join(&kernel),
+    };
+    let modprobe_d = MODPROBE_D.map(|path| args.root.join(path)).to_vec();
+    let recipe = args.image.recipe(&kernel, &modules, modprobe_d, &usr)?;
     let image = build(&recipe)?;
     crate::store::files::write_atomically(&args.output, &image.bytes, 0o644)
         .with_context(|| format!("{} can't be written", args.output.display()))?;
+    report(args, &recipe.kernel, &image);
+    Ok(())
+}
+
+fn report(args: &Args, kernel: &str, image: &Image) {
+    let output = args.output.display();
+    let Plan { entries, notes, .. } = &image.plan;
     if args.list {
-        for (name, size) in &image.contents {
-            println!("{size:>9}  {name}");
+        for PlanEntry { path, bytes, reason } in entries {
+            println!("{bytes:>9}  {path}  {reason}");
         }
+        for note in notes {
+            println!("note: {note}");
+        }
+    } else if !notes.is_empty() {
+        eprintln!(
+            "{output}: {} notes on what isn't in the image; --list shows them",
+            notes.len()
+        );
     }
-    let modules = image
-        .contents
-        .iter()
-        .filter(|(name, _)| name.ends_with(".ko"))
-        .count();
+    let modules = entries.iter().filter(|entry| entry.is_module()).count();
     eprintln!(
-        "{}: {} bytes ({} of them microcode), {modules} modules of kernel {}",
-        args.output.display(),
+        "{output}: {} bytes ({} of them microcode), {modules} modules of kernel {kernel}",
         image.bytes.len(),
         image.microcode_bytes,
-        recipe.kernel
     );
-    Ok(())
 }
 
 /// The keel-init that is shipped beside this program.

@@ -4,6 +4,11 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
+/// A magic number and thirteen fields of eight digits.
+const HEADER_BYTES: usize = 110;
+/// The name that ends an archive.
+const TRAILER: &str = "TRAILER!!!";
+
 /// An archive can't hold what was asked.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum CpioError {
@@ -73,7 +78,7 @@ impl Archive {
     }
 
     fn add(&mut self, path: &str, mode: u32, content: Content) -> Result<(), CpioError> {
-        let valid = !path.is_empty()
+        let valid = path != TRAILER
             && !path.contains('\0')
             && path
                 .split('/')
@@ -83,10 +88,13 @@ impl Archive {
         }
         for (index, _) in path.match_indices('/') {
             let parent = path.get(..index).unwrap_or_default().to_owned();
-            let _ = self.entries.entry(parent).or_insert(Entry {
+            let parent = self.entries.entry(parent).or_insert(Entry {
                 mode: 0o040_755,
                 content: Content::Directory,
             });
+            if !matches!(parent.content, Content::Directory) {
+                return Err(CpioError::Name(path.to_owned()));
+            }
         }
         let _ = self.entries.insert(path.to_owned(), Entry { mode, content });
         Ok(())
@@ -94,20 +102,23 @@ impl Archive {
 
     /// Writes the archive with its trailer.
     pub fn write(&self, output: &mut impl Write) -> io::Result<()> {
+        self.write_aligned(output, 4)
+    }
+
+    /// The same, with contents at multiples of `alignment` bytes (a power of two, at least 4) from its start. Names are
+    /// followed by more NUL bytes for that.
+    pub fn write_aligned(&self, output: &mut impl Write, alignment: usize) -> io::Result<()> {
+        let mut output = Counted { output, written: 0 };
         for (number, (name, entry)) in self.entries.iter().enumerate() {
             // The kernel joins files with one inode number and several links; here each has one of its own.
-            write_entry(
-                output,
-                u32::try_from(number + 1).map_err(io::Error::other)?,
-                name,
-                entry,
-            )?;
+            let inode = u32::try_from(number + 1).map_err(io::Error::other)?;
+            output.entry(inode, name, entry, alignment)?;
         }
         let trailer = Entry {
             mode: 0,
             content: Content::Directory,
         };
-        write_entry(output, 0, "TRAILER!!!", &trailer)
+        output.entry(0, TRAILER, &trailer, 4)
     }
 
     /// The archive as bytes.
@@ -128,42 +139,50 @@ impl Content {
     }
 }
 
-fn write_entry(output: &mut impl Write, inode: u32, name: &str, entry: &Entry) -> io::Result<()> {
-    let content = entry.content.bytes();
-    let links = if matches!(entry.content, Content::Directory) {
-        2
-    } else {
-        1
-    };
-    let (major, minor) = match entry.content {
-        Content::CharacterDevice { major, minor } => (major, minor),
-        _ => (0, 0),
-    };
-    let size = u32::try_from(content.len()).map_err(io::Error::other)?;
-    let name_size = u32::try_from(name.len() + 1).map_err(io::Error::other)?;
-    // inode, mode, uid, gid, links, mtime, size, device major and minor, rdev major and minor, name size, checksum
-    let fields = [
-        inode, entry.mode, 0, 0, links, 0, size, 0, 0, major, minor, name_size, 0,
-    ];
-    let mut header = String::from("070701");
-    for field in fields {
-        let _ = write!(header, "{field:08x}");
-    }
-    output.write_all(header.as_bytes())?;
-    output.write_all(name.as_bytes())?;
-    output.write_all(b"\0")?;
-    pad(output, header.len() + name.len() + 1)?;
-    output.write_all(content)?;
-    pad(output, content.len())
+/// An output that knows how much it has taken.
+struct Counted<'a, W> {
+    output: &'a mut W,
+    written: usize,
 }
 
-/// Headers and contents start at multiples of four bytes.
-fn pad(output: &mut impl Write, length: usize) -> io::Result<()> {
-    output.write_all(
-        [0; 3]
-            .get(..length.next_multiple_of(4) - length)
-            .unwrap_or_default(),
-    )
+impl<W: Write> Counted<'_, W> {
+    fn entry(&mut self, inode: u32, name: &str, entry: &Entry, alignment: usize) -> io::Result<()> {
+        let content = entry.content.bytes();
+        let links = if matches!(entry.content, Content::Directory) {
+            2
+        } else {
+            1
+        };
+        let (major, minor) = match entry.content {
+            Content::CharacterDevice { major, minor } => (major, minor),
+            _ => (0, 0),
+        };
+        let alignment = if content.is_empty() { 4 } else { alignment };
+        let end_of_name = self.written + HEADER_BYTES + name.len() + 1;
+        let nul_bytes = 1 + end_of_name.next_multiple_of(alignment) - end_of_name;
+        // At the alignment of the format itself, the bytes behind the name don't count as part of it.
+        let counted = if alignment > 4 { nul_bytes } else { 1 };
+        let name_size = u32::try_from(name.len() + counted).map_err(io::Error::other)?;
+        let size = u32::try_from(content.len()).map_err(io::Error::other)?;
+        // inode, mode, uid, gid, links, mtime, size, device major and minor, rdev major and minor, name size, checksum
+        let fields = [
+            inode, entry.mode, 0, 0, links, 0, size, 0, 0, major, minor, name_size, 0,
+        ];
+        let mut header = String::from("070701");
+        for field in fields {
+            let _ = write!(header, "{field:08x}");
+        }
+        self.put(header.as_bytes())?;
+        self.put(name.as_bytes())?;
+        self.put(&vec![0; nul_bytes])?;
+        self.put(content)?;
+        self.put(&vec![0; self.written.next_multiple_of(4) - self.written])
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.written += bytes.len();
+        self.output.write_all(bytes)
+    }
 }
 
 #[cfg(test)]
@@ -206,11 +225,51 @@ mod tests {
 
     #[test]
     fn names_that_lead_elsewhere_are_refused() {
-        for name in ["", "/a", "a//b", "../a", "a/./b", "a/"] {
+        for name in ["", "/a", "a//b", "../a", "a/./b", "a/", "a\0b", "TRAILER!!!"] {
             assert!(
                 Archive::default().file(name, 0o644, Vec::new()).is_err(),
                 "{name:?}"
             );
+        }
+    }
+
+    #[test]
+    fn nothing_can_lie_below_a_file() {
+        let mut archive = Archive::default();
+        archive.file("a", 0o644, Vec::new()).unwrap();
+        assert_eq!(
+            archive.file("a/b", 0o644, Vec::new()),
+            Err(CpioError::Name("a/b".to_owned()))
+        );
+    }
+
+    #[test]
+    fn aligned_contents_start_where_asked_and_cpio_still_reads_them() {
+        for length in 0..20 {
+            let mut archive = Archive::default();
+            archive.file("other", 0o644, vec![b'x'; length]).unwrap();
+            archive
+                .file(
+                    &format!("p/{}", "n".repeat(length + 1)),
+                    0o644,
+                    b"marker and more".to_vec(),
+                )
+                .unwrap();
+            let mut bytes = Vec::new();
+            archive.write_aligned(&mut bytes, 16).unwrap();
+            assert_eq!(
+                bytes.windows(6).position(|window| window == b"marker").unwrap() % 16,
+                0
+            );
+            assert_eq!(bytes.len() % 4, 0);
+            let mut child = Command::new("cpio")
+                .args(["-i", "--quiet", "--to-stdout", "p/*"])
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .spawn()
+                .unwrap();
+            child.stdin.as_mut().unwrap().write_all(&bytes).unwrap();
+            assert_eq!(child.wait_with_output().unwrap().stdout, b"marker and more");
         }
     }
 }

@@ -5,12 +5,20 @@
 
 mod builder;
 mod cpio;
+mod depmod;
 mod elf;
 mod microcode;
-mod modules;
+mod modinfo;
+mod modprobe_d;
+mod nearest;
+mod plan;
+mod resolve;
 mod sets;
+mod tree;
 
-pub use builder::{BuildError, Image, Recipe, build};
+pub use builder::{Image, build};
 pub use cpio::{Archive, CpioError};
-pub use modules::{ModuleTree, ResolveError};
+pub use plan::{BuildError, Plan, PlanEntry, Recipe, plan};
+pub use resolve::{Origin, Reason, Resolved, Wish};
 pub use sets::ModuleSet;
+pub use tree::{ModuleTree, ResolveError};

@@ -2,6 +2,8 @@
 
 use std::str::FromStr;
 
+use super::resolve::{Origin, Wish};
+
 /// A set of modules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ModuleSet {
@@ -14,8 +16,8 @@ pub enum ModuleSet {
 }
 
 impl ModuleSet {
-    /// Names of modules, and patterns of whole directories with a trailing slash (`drivers/ata/`).
-    pub fn names(self) -> impl Iterator<Item = &'static str> {
+    /// What the set asks for, the same for every kernel.
+    pub fn wishes(self) -> impl Iterator<Item = Wish> {
         let minimal = include_str!("../../initrd/minimal.modules");
         let common = include_str!("../../initrd/common.modules");
         let generic = include_str!("../../initrd/generic.modules");
@@ -26,10 +28,24 @@ impl ModuleSet {
         ]
         .into_iter()
         .flatten()
-        .flat_map(str::lines)
+        .flat_map(parse)
+    }
+}
+
+/// Lines of a set: a name, an alias, or a directory of the kernel's tree with a trailing slash. A `?` behind it says that
+/// kernels without it are fine; a `#` starts a comment.
+fn parse(text: &str) -> impl Iterator<Item = Wish> {
+    text.lines()
         .map(|line| line.split('#').next().unwrap_or_default().trim())
         .filter(|line| !line.is_empty())
-    }
+        .map(|line| {
+            let name = line.strip_suffix('?').unwrap_or(line);
+            Wish {
+                name: name.to_owned(),
+                optional: name != line,
+                origin: Origin::Set,
+            }
+        })
 }
 
 impl FromStr for ModuleSet {
@@ -44,5 +60,31 @@ impl FromStr for ModuleSet {
                 "there is no set {text:?}; sets are minimal, common and generic"
             )),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn names_and_comments_are_told_apart() {
+        let wishes: Vec<Wish> = parse("# a comment\nnvme # of disks\n\n drivers/ata/ \nvmd?\n").collect();
+        let read: Vec<_> = wishes
+            .iter()
+            .map(|wish| (wish.name.as_str(), wish.optional))
+            .collect();
+        assert_eq!(read, [("nvme", false), ("drivers/ata/", false), ("vmd", true)]);
+    }
+
+    #[test]
+    fn sets_grow_and_name_nothing_twice() {
+        let names = |set: ModuleSet| set.wishes().map(|wish| wish.name).collect::<Vec<_>>();
+        let [minimal, common, generic] =
+            [ModuleSet::Minimal, ModuleSet::Common, ModuleSet::Generic].map(|set| (names(set), set));
+        assert!(common.0.starts_with(&minimal.0) && generic.0.starts_with(&common.0));
+        let unique: BTreeSet<_> = generic.0.iter().collect();
+        assert_eq!(unique.len(), generic.0.len());
     }
 }
