@@ -1,5 +1,6 @@
 //! `keel boot`
 
+use std::fs;
 use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -191,7 +192,12 @@ fn loader(args: &UpdateArgs, profile: &Profile, menu: &Menu) -> Result<Option<Co
     };
     let path = format!("{}/{SYSTEMD_BOOT}", default.entry.system);
     match profile.root().open_at(&path, OFlag::O_RDONLY) {
-        Ok(file) => Ok(Some(read_content(Path::new(&proc_path(file.as_fd())))?)),
+        Ok(file) => {
+            // The file is copied later, when this descriptor is closed or another file's.
+            let physical =
+                fs::read_link(proc_path(file.as_fd())).with_context(|| format!("{path} can't be found"))?;
+            Ok(Some(read_content(&physical)?))
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).with_context(|| format!("{path} can't be read")),
     }
