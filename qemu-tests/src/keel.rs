@@ -60,19 +60,11 @@ impl Keel {
     }
 
     /// Makes a root file system a generation of the machine whose root is at `root`.
-    pub(crate) fn import(
-        &self,
-        root: &Path,
-        archive: &Path,
-        initrd: &Path,
-        parameters: &[String],
-    ) -> Result<()> {
+    pub(crate) fn import(&self, root: &Path, archive: &Path, parameters: &[String]) -> Result<()> {
         let mut tool = self
-            .verb(&["import", "keel"])
+            .verb(&["import", "keel", "--set", "minimal"])
             .arg("--rootfs")
             .arg(archive)
-            .arg("--initrd")
-            .arg(initrd)
             .arg("--store")
             .arg(root);
         for parameter in parameters {

@@ -176,10 +176,8 @@ fn store(keel: &Keel, systems: &RootFileSystems, directory: &Path) -> Result<()>
     let root = directory.join("root");
     fs::create_dir(&root).context("the root can't be made")?;
     let parameters = Layout::Main.parameters();
-    let initrd = directory.join("initrd");
-    keel.initrd(&systems.modules, "minimal", &initrd)?;
     for archive in [&systems.first, &systems.second] {
-        keel.import(&root, archive, &initrd, &parameters)?;
+        keel.import(&root, archive, &parameters)?;
     }
     // The password of the machine's owner: state, which no generation brings.
     let upper = root.join("var/lib/keel/etc/upper");
