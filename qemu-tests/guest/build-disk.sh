@@ -60,7 +60,7 @@ umount /run/esp
 # Small costs for the key derivation: it's emulated here and at every boot. `$sector_size` is set for 4096-byte blocks.
 encrypt() {
     printf %s "$passphrase" | cryptsetup luksFormat --batch-mode --type luks2 --uuid "$2" --key-file - \
-        --pbkdf argon2id --pbkdf-memory 65536 --pbkdf-force-iterations 4 --pbkdf-parallel 2 \
+        --pbkdf argon2id --pbkdf-memory 8192 --pbkdf-force-iterations 4 --pbkdf-parallel 2 \
         ${sector_size:+--sector-size "$sector_size"} "$1"
 }
 
