@@ -221,6 +221,9 @@ fn image(root: &Path, path: &Path) -> Result<()> {
             "-q",
             "-t",
             "ext4",
+            // A disk with blocks of 4096 bytes takes no smaller ones.
+            "-b",
+            "4096",
             "-L",
             "root",
             "-U",

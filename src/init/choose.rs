@@ -124,16 +124,15 @@ impl Survey {
             .rev()
             .map(|generation| Candidate::of_generation(&profile, generation))
             .collect();
-        let requested = match entry {
-            Some(system) => Some(system.to_owned()),
-            None => {
-                // A profile whose link is damaged still has generations to fall back to.
-                let current = profile.current().ok().flatten();
-                let found = candidates
-                    .iter()
-                    .find(|candidate| candidate.number.is_some() && candidate.number == current);
-                found.map(|candidate| candidate.system.clone())
-            }
+        let requested = if let Some(system) = entry {
+            Some(system.to_owned())
+        } else {
+            // A profile whose link is damaged still has generations to fall back to.
+            let current = profile.current().ok().flatten();
+            let found = candidates
+                .iter()
+                .find(|candidate| candidate.number.is_some() && candidate.number == current);
+            found.map(|candidate| candidate.system.clone())
         };
         if let Some(system) = &requested
             && candidates.iter().all(|candidate| candidate.system != *system)

@@ -91,7 +91,7 @@ impl Boot {
     fn take_line(&mut self, asking: &Asking, line: Line, spec: &DeviceSpec) -> bool {
         match asking {
             Asking::Passphrase(_) if !line.bytes.is_empty() => {
-                self.report.reach("passphrase");
+                self.report.reach_anew("passphrase");
                 self.say("Unlocking...");
                 if let Err(error) = self.keyring.try_typed(line.bytes) {
                     self.warn(&format!("the passphrase can't be tried: {error}"));

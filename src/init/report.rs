@@ -99,6 +99,12 @@ impl Report {
         }
     }
 
+    /// Notes that a phase is reached anew: of several passphrases the last one counts.
+    pub(crate) fn reach_anew(&mut self, name: &str) {
+        self.phases.retain(|phase| phase.name != name);
+        self.reach(name);
+    }
+
     /// Notes a warning, and logs it.
     pub fn warn(&mut self, text: impl Into<String>) {
         let text = text.into();
@@ -132,4 +138,23 @@ fn clock_usec(clock: ClockId) -> u64 {
     let seconds = u64::try_from(time.tv_sec()).unwrap_or(0);
     let micros = u64::try_from(time.tv_nsec() / 1000).unwrap_or(0);
     seconds.saturating_mul(1_000_000).saturating_add(micros)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_prompt_and_the_last_passphrase_count() {
+        let mut report = Report::new();
+        for name in ["prompt", "passphrase", "prompt"] {
+            report.reach(name);
+        }
+        report.reach_anew("passphrase");
+        let names: Vec<&str> = report.phases.iter().map(|phase| phase.name.as_str()).collect();
+        assert_eq!(names, ["prompt", "passphrase"]);
+        report.reach_anew("prompt");
+        let names: Vec<&str> = report.phases.iter().map(|phase| phase.name.as_str()).collect();
+        assert_eq!(names, ["passphrase", "prompt"]);
+    }
 }

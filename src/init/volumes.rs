@@ -130,7 +130,7 @@ impl VolumeGroups {
                     .device_hint
                     .map_or_else(String::new, |hint| format!(", which was {hint}"));
                 lines.push(format!(
-                    "Volume group {name} lacks physical volume {}{hint}.",
+                    "Volume group {name} is incomplete: physical volume {} is missing{hint}.",
                     missing.id
                 ));
             }

@@ -54,11 +54,10 @@ impl Lab {
                 None => word.to_owned(),
             })
             .collect();
-        let only: String = self
+        let only = self
             .loops
             .iter()
-            .map(|path| format!("\"a|^{path}$|\","))
-            .collect();
+            .fold(String::new(), |only, path| only + &format!("\"a|^{path}$|\","));
         arguments.push("--config".to_owned());
         arguments.push(format!(
             "{CONFIG} devices{{filter=[{only}\"r|.*|\"] scan=\"/dev\"}}"

@@ -51,7 +51,9 @@ pub fn merge(current: &Texts, declared: &Declared, previous: Option<&Declared>) 
         subgid: table(File::Subgid),
         steps: Vec::new(),
         warnings: Vec::new(),
+        is_new_machine: false,
     };
+    merge.is_new_machine = merge.passwd.entries().next().is_none();
     merge.report_damages();
     let users = merge.accepted_users();
     let groups = merge.accepted_groups();
@@ -77,6 +79,8 @@ pub(super) struct Merge<'a> {
     subgid: Table,
     pub(super) steps: Vec<Step>,
     pub(super) warnings: Vec<String>,
+    /// No account is there yet.
+    is_new_machine: bool,
 }
 
 impl<'a> Merge<'a> {
@@ -223,7 +227,8 @@ impl<'a> Merge<'a> {
             ));
         }
         let password = self.shadow.find(user.name.as_bytes()).map(|line| line.get(1));
-        if !shadow::is_locked(password) {
+        // Without any account there can't have been a former user: whoever made the machine set the password.
+        if !self.is_new_machine && !shadow::is_locked(password) {
             self.warnings.push(format!(
                 "user {} gets the password that shadow has for a former user of this name; `passwd -l {}` locks it",
                 user.name, user.name

@@ -462,3 +462,28 @@ fn the_lock_of_another_program_is_respected() {
     assert!(error.to_string().contains("another program"), "{error}");
     super::apply::lock(&path, std::time::Duration::ZERO).unwrap();
 }
+
+#[test]
+fn a_password_seeded_before_the_first_boot_is_no_former_users() {
+    let wanted = declared(
+        &[user("root", 0, 0), user("alice", 1000, 1000)],
+        &[group("root", 0, &[]), group("alice", 1000, &[])],
+    );
+    let seeded = "root:$y$x:1::::::\nalice:$y$x:1::::::\n";
+    let plan = merge(&texts(&[(File::Shadow, seeded)]), &wanted, None);
+    assert_eq!(plan.warnings, Vec::<String>::new());
+    assert_eq!(get(&plan, File::Shadow), seeded);
+    let passwd = "root:x:0:0::/:/bin/sh\n";
+    let plan = merge(
+        &texts(&[(File::Passwd, passwd), (File::Shadow, seeded)]),
+        &wanted,
+        None,
+    );
+    assert!(
+        plan.warnings
+            .iter()
+            .any(|warning| warning.contains("former user")),
+        "{:?}",
+        plan.warnings
+    );
+}
