@@ -62,7 +62,7 @@ impl Keel {
     /// Makes a root file system a generation of the machine whose root is at `root`.
     pub(crate) fn import(&self, root: &Path, archive: &Path, parameters: &[String]) -> Result<()> {
         let mut tool = self
-            .verb(&["import", "keel", "--set", "minimal"])
+            .verb(&["import", "keel", "--set", "common"])
             .arg("--rootfs")
             .arg(archive)
             .arg("--store")

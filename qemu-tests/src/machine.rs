@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::console::{Console, Tap};
-use crate::disk::{Bus, Disk, UNUSUAL_CONTROLLER};
+use crate::disk::{Bus, Disk};
 use crate::process::tied;
 use crate::qmp::Qmp;
 
@@ -217,15 +217,9 @@ impl Machine {
                 ),
             ]);
             let serial = &disk.serial;
-            if disk.bus == Bus::Unusual {
-                add(&["-device", &format!("{UNUSUAL_CONTROLLER},id=controller{index}")]);
-            }
             add(&[
                 "-device",
                 &match disk.bus {
-                    Bus::Unusual => {
-                        format!("scsi-hd,bus=controller{index}.0,drive=disk{index},serial={serial}")
-                    }
                     Bus::Nvme { block_bytes } => format!(
                         "nvme,drive=disk{index},serial={serial},logical_block_size={block_bytes},physical_block_size={block_bytes}"
                     ),

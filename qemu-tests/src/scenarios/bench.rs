@@ -120,8 +120,11 @@ impl Machine {
 
 impl Running {
     /// Waits for the prompt and types the right passphrase.
-    pub(crate) fn unlock(&self) -> Result<()> {
+    pub(crate) fn unlock(&mut self) -> Result<()> {
+        self.console
+            .set_fatal(&[texts::PANIC, texts::TROUBLE, texts::ROOT_ABSENT]);
         let _ = self.console.expect(texts::PASSPHRASE_PROMPT, TO_PROMPT)?;
+        self.console.set_fatal(&[texts::PANIC]);
         self.console.send_line(PASSPHRASE)
     }
 
