@@ -1,6 +1,5 @@
 //! `keel boot`
 
-use std::fs;
 use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -192,12 +191,8 @@ fn loader(args: &UpdateArgs, profile: &Profile, menu: &Menu) -> Result<Option<Co
     };
     let path = format!("{}/{SYSTEMD_BOOT}", default.entry.system);
     match profile.root().open_at(&path, OFlag::O_RDONLY) {
-        Ok(file) => {
-            // The file is copied later, when this descriptor is closed or another file's.
-            let physical =
-                fs::read_link(proc_path(file.as_fd())).with_context(|| format!("{path} can't be found"))?;
-            Ok(Some(read_content(&physical)?))
-        }
+        // It is copied later, by its real path: the descriptor is closed by then.
+        Ok(file) => Ok(Some(read_content(&std::fs::read_link(proc_path(file.as_fd()))?)?)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).with_context(|| format!("{path} can't be read")),
     }

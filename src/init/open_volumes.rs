@@ -87,6 +87,10 @@ impl Boot {
         };
         let uuid = volume.header.uuid().to_owned();
         let (options, unknown) = CryptOptions::parse(self.cmdline.luks_options(&uuid));
+        // The kernel would ask modprobe for these, which an initrd doesn't have.
+        for word in volume.header.cipher().split(|c: char| !c.is_ascii_alphanumeric()) {
+            self.loader.request_alias(&format!("crypto-{word}"));
+        }
         // dm_crypt was asked for at the start; a fast disk and a cheap keyslot can be faster.
         self.loader.wait_idle();
         let opened = open_crypt(volume, &unlocked, options);

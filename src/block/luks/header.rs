@@ -179,6 +179,11 @@ impl Header {
         &self.uuid
     }
 
+    /// The cipher of the data as dm-crypt takes it, such as `aes-xts-plain64`.
+    pub fn cipher(&self) -> &str {
+        &self.data.crypt.encryption
+    }
+
     /// The label.
     pub fn label(&self) -> Option<&str> {
         self.label.as_deref()

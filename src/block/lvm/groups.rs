@@ -50,6 +50,20 @@ pub enum Refusal {
     /// Clustered.
     #[error("volume group {0} is clustered, which an initrd can't activate")]
     Clustered(String),
+    /// One physical volume, two devices.
+    #[error(
+        "physical volume {id} of volume group {group} is on two devices ({first} and {second}); detach the copy, or give it another UUID with `vgimportclone`"
+    )]
+    Duplicate {
+        /// The group.
+        group: String,
+        /// UUID of the physical volume.
+        id: String,
+        /// A device.
+        first: DeviceNumber,
+        /// Another one.
+        second: DeviceNumber,
+    },
     /// One name, two groups.
     #[error("two volume groups are named {0}; `vgrename` by UUID tells them apart")]
     SameName(String),
@@ -85,13 +99,28 @@ impl Groups {
             .map(|group| Group {
                 metadata: group,
                 devices: self.place(group),
+                duplicate: self.duplicate(group),
                 name_is_taken: names.iter().filter(|name| **name == group.name).count() > 1,
             })
             .collect()
     }
 
+    /// Two devices with one UUID: a copied disk. Which one is current can't be known.
+    fn duplicate(&self, group: &VolumeGroup) -> Option<Refusal> {
+        group.physical_volumes.values().find_map(|record| {
+            let mut having = self.volumes.iter().filter(|(_, volume)| volume.id == record.id);
+            let ((first, _), (second, _)) = (having.next()?, having.next()?);
+            Some(Refusal::Duplicate {
+                group: group.name.clone(),
+                id: record.id.clone(),
+                first: *first,
+                second: *second,
+            })
+        })
+    }
+
     /// The devices of a group's physical volumes, by their name in its text. A volume is known by its UUID, so that
-    /// one without metadata of its own finds its place. Of two devices with one UUID (a copied disk) the first counts.
+    /// one without metadata of its own finds its place.
     fn place<'a>(&self, group: &'a VolumeGroup) -> BTreeMap<&'a str, (DeviceNumber, u64)> {
         let mut devices = BTreeMap::new();
         for (key, record) in &group.physical_volumes {
@@ -110,6 +139,7 @@ pub struct Group<'a> {
     metadata: &'a VolumeGroup,
     devices: BTreeMap<&'a str, (DeviceNumber, u64)>,
     name_is_taken: bool,
+    duplicate: Option<Refusal>,
 }
 
 impl<'a> Group<'a> {
@@ -157,6 +187,9 @@ impl<'a> Group<'a> {
                 group: name(),
                 system_id: system_id.clone(),
             });
+        }
+        if let Some(duplicate) = &self.duplicate {
+            return Some(duplicate.clone());
         }
         self.name_is_taken.then(|| Refusal::SameName(name()))
     }

@@ -79,6 +79,9 @@ pub struct LogicalVolume {
     pub flags: Vec<String>,
     /// Segments by their first extent.
     pub segments: Vec<Segment>,
+    /// The type of a segment of another volume that is built on this one: a snapshot on its origin, a pool on its data.
+    /// Such a volume must not be used by itself: what is written to a snapshot's origin past the snapshot destroys it.
+    pub part_of: Option<String>,
 }
 
 impl LogicalVolume {
@@ -95,6 +98,24 @@ impl LogicalVolume {
     /// Whether it's to be activated without being asked for.
     pub fn is_activated_by_itself(&self) -> bool {
         !self.has("ACTIVATION_SKIP") && !self.has("NOAUTOACTIVATE")
+    }
+
+    /// A status that says more than keel knows: a volume that is being moved, merged or converted, or one that needs
+    /// a newer version.
+    pub fn unknown_status(&self) -> Option<&str> {
+        const KNOWN: [&str; 6] = [
+            "READ",
+            "WRITE",
+            "VISIBLE",
+            "FIXED_MINOR",
+            "ACTIVATION_SKIP",
+            "NOAUTOACTIVATE",
+        ];
+        self.status
+            .iter()
+            .chain(&self.flags)
+            .map(String::as_str)
+            .find(|flag| !KNOWN.contains(flag))
     }
 
     fn has(&self, flag: &str) -> bool {
@@ -170,7 +191,7 @@ impl VolumeGroup {
         {
             let _ = physical_volumes.insert(key.clone(), physical_volume(key, record, name)?);
         }
-        let mut logical_volumes = Vec::new();
+        let mut logical_volumes: Vec<LogicalVolume> = Vec::new();
         for (key, record) in section
             .sections
             .get("logical_volumes")
@@ -179,6 +200,10 @@ impl VolumeGroup {
             .flatten()
         {
             logical_volumes.push(logical_volume(key, record, name)?);
+        }
+        let parts = parts(section);
+        for volume in &mut logical_volumes {
+            volume.part_of = parts.get(&volume.name).cloned();
         }
         Ok(VolumeGroup {
             name: name.clone(),
@@ -200,6 +225,28 @@ impl VolumeGroup {
             logical_volumes,
         })
     }
+}
+
+/// Volumes that segments of other types name, with the type: `origin = "root"` in a segment of type `snapshot`.
+fn parts(group: &Section) -> BTreeMap<String, String> {
+    let mut parts = BTreeMap::new();
+    let volumes = group.sections.get("logical_volumes").map(|found| &found.sections);
+    for segment in volumes
+        .into_iter()
+        .flatten()
+        .flat_map(|(_, volume)| volume.sections.values())
+    {
+        let kind = segment.text("type").unwrap_or_default();
+        if matches!(kind, "striped" | "error" | "zero") {
+            continue;
+        }
+        for key in segment.values.keys() {
+            for name in segment.texts(key) {
+                let _ = parts.insert(name.to_owned(), kind.to_owned());
+            }
+        }
+    }
+    parts
 }
 
 fn physical_volume(key: &str, section: &Section, group: &str) -> Result<PhysicalVolumeRecord, MetadataError> {
@@ -262,6 +309,7 @@ fn logical_volume(name: &str, section: &Section, group: &str) -> Result<LogicalV
         status: owned(section.texts("status")),
         flags: owned(section.texts("flags")),
         segments,
+        part_of: None,
     })
 }
 

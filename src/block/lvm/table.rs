@@ -19,6 +19,26 @@ pub enum LvError {
         /// The type.
         kind: String,
     },
+    /// Another volume is built on it.
+    #[error(
+        "logical volume {volume} isn't activated: a segment of type {kind} is built on it, and writing past that would destroy data"
+    )]
+    PartOf {
+        /// `VG/LV`.
+        volume: String,
+        /// The type of what is built on it.
+        kind: String,
+    },
+    /// A status that isn't known.
+    #[error(
+        "logical volume {volume} has status {status}, which keel-init doesn't know; start another system, and look at it with lvs"
+    )]
+    Status {
+        /// `VG/LV`.
+        volume: String,
+        /// The status.
+        status: String,
+    },
     /// A physical volume hasn't appeared.
     #[error("logical volume {volume} needs physical volume {id}, which hasn't appeared{hint}")]
     Missing {
@@ -47,6 +67,20 @@ pub(super) fn build(
     volume: &LogicalVolume,
     devices: &Devices<'_>,
 ) -> Result<Table, LvError> {
+    if let Some(kind) = &volume.part_of {
+        let name = format!("{}/{}", group.name, volume.name);
+        return Err(LvError::PartOf {
+            volume: name,
+            kind: kind.clone(),
+        });
+    }
+    if let Some(status) = volume.unknown_status() {
+        let name = format!("{}/{}", group.name, volume.name);
+        return Err(LvError::Status {
+            volume: name,
+            status: status.to_owned(),
+        });
+    }
     let builder = Builder {
         group,
         volume,

@@ -410,6 +410,58 @@ fn other_segment_types_are_refused_by_volume_and_type() {
     }
 }
 
+/// As `lvcreate -s` writes it; written by hand, since without device-mapper lvm makes no snapshot.
+const SNAPSHOT: &str = r#"vg { id = "aaaaaa-bbbb-cccc-dddd-eeee-ffff-gggggg" seqno = 1 status = ["READ"] flags = [] extent_size = 8192
+    physical_volumes { pv0 { id = "hhhhhh-bbbb-cccc-dddd-eeee-ffff-gggggg" device = "/dev/x" pe_start = 2048 pe_count = 10 } }
+    logical_volumes {
+    root { id = "iiiiii-bbbb-cccc-dddd-eeee-ffff-gggggg" status = ["READ", "WRITE", "VISIBLE"] flags = [] segment_count = 1
+      segment1 { start_extent = 0 extent_count = 2 type = "striped" stripe_count = 1 stripes = ["pv0", 0] } }
+    snap { id = "jjjjjj-bbbb-cccc-dddd-eeee-ffff-gggggg" status = ["READ", "WRITE", "VISIBLE"] flags = [] segment_count = 1
+      segment1 { start_extent = 0 extent_count = 1 type = "striped" stripe_count = 1 stripes = ["pv0", 2] } }
+    moved { id = "llllll-bbbb-cccc-dddd-eeee-ffff-gggggg" status = ["READ", "WRITE", "VISIBLE", "LOCKED"] flags = [] segment_count = 1
+      segment1 { start_extent = 0 extent_count = 1 type = "striped" stripe_count = 1 stripes = ["pv0", 3] } }
+    snapshot0 { id = "kkkkkk-bbbb-cccc-dddd-eeee-ffff-gggggg" status = ["READ", "WRITE", "VISIBLE"] flags = [] segment_count = 1
+      segment1 { start_extent = 0 extent_count = 2 type = "snapshot" chunk_size = 8 origin = "root" cow_store = "snap" } } } }"#;
+
+fn hand_written(text: &str) -> PhysicalVolumeOnDisk {
+    PhysicalVolumeOnDisk {
+        id: "hhhhhhbbbbccccddddeeeeffffgggggg".to_owned(),
+        size: 1 << 30,
+        metadata: Some(VolumeGroup::parse(text.as_bytes()).unwrap()),
+        warnings: Vec::new(),
+    }
+}
+
+#[test]
+fn the_origin_of_a_snapshot_is_not_activated_past_it() {
+    let mut groups = Groups::default();
+    groups.add(Lab::number(0), hand_written(SNAPSHOT));
+    for volume in ["root", "snap"] {
+        let error = table(&groups, volume).unwrap_err();
+        assert_eq!(
+            error,
+            LvError::PartOf {
+                volume: format!("vg/{volume}"),
+                kind: "snapshot".to_owned()
+            }
+        );
+    }
+    assert!(matches!(table(&groups, "moved"), Err(LvError::Status { status, .. }) if status == "LOCKED"));
+}
+
+#[test]
+fn a_copied_disk_beside_the_original_is_refused() {
+    let mut groups = Groups::default();
+    groups.add(Lab::number(0), hand_written(SNAPSHOT));
+    groups.add(Lab::number(1), hand_written(SNAPSHOT));
+    assert!(matches!(
+        groups.groups()[0].refusal(),
+        Some(Refusal::Duplicate { .. })
+    ));
+    groups.remove(Lab::number(1));
+    assert_eq!(groups.groups()[0].refusal(), None);
+}
+
 #[test]
 fn names_of_devices_double_their_dashes() {
     assert_eq!(dm_name("my-vg", "a--b"), "my--vg-a----b");
