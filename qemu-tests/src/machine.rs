@@ -56,6 +56,8 @@ pub(crate) struct Machine {
     pub reboots: bool,
     /// Whether root is logged in on the serial console without being asked.
     pub autologin: bool,
+    /// Processors.
+    pub processors: u32,
     /// Memory, in MiB.
     pub memory_mib: u32,
     /// Where the console's log goes.
@@ -126,8 +128,6 @@ impl Machine {
             "tcg,thread=single",
             "-cpu",
             "max",
-            "-smp",
-            "2",
             "-machine",
             "q35",
             "-display",
@@ -142,7 +142,7 @@ impl Machine {
         .map(OsString::from)
         .into();
         let mut add = |words: &[&str]| arguments.extend(words.iter().map(OsString::from));
-        add(&[&self.memory_mib.to_string()]);
+        add(&[&self.memory_mib.to_string(), "-smp", &self.processors.to_string()]);
         if !self.reboots {
             add(&["-no-reboot"]);
         }

@@ -91,6 +91,7 @@ impl Bench<'_> {
             disks: disks.to_vec(),
             autologin: true,
             reboots: false,
+            processors: 2,
             memory_mib: 1024,
             directory: self.directory.clone(),
             log_name: log_name.to_owned(),
