@@ -64,8 +64,9 @@ encrypt() {
         ${sector_size:+--sector-size "$sector_size"} "$1"
 }
 
+quick="--perf-no_read_workqueue --perf-no_write_workqueue"
 unlock() {
-    printf %s "$passphrase" | cryptsetup open --allow-discards --key-file - "$1" "$2"
+    printf %s "$passphrase" | cryptsetup open --allow-discards --key-file - $quick "$1" "$2"
 }
 
 # Calls `$1 PARTITION UUID NAME` for every volume.

@@ -12,7 +12,7 @@ use crate::machine::{Firmware, Machine};
 use crate::rootfs::RootFileSystems;
 
 /// How long each step of the builder may take.
-const STEP: Duration = Duration::from_mins(3);
+const STEP: Duration = Duration::from_mins(6);
 
 const SWAP_MIB: u64 = 64;
 /// Beside root and swap: ESP, partition table, LUKS headers, LVM metadata.
@@ -118,6 +118,8 @@ pub(crate) fn build(
         disks,
         autologin: false,
         reboots: false,
+        // A second one would only wait for the first: both run on one thread.
+        processors: 1,
         memory_mib: 1536,
         directory: notes.to_owned(),
         log_name: format!("builder-{}", layout.name()),

@@ -37,6 +37,7 @@ pub(crate) fn demo(interactive: bool) -> Result<()> {
         disks,
         autologin: !interactive,
         reboots: interactive,
+        processors: 2,
         memory_mib: 1024,
         directory: directory.clone(),
         log_name: "console".to_owned(),

@@ -20,12 +20,7 @@ pub(crate) enum Bus {
         /// 512 or 4096.
         block_bytes: u32,
     },
-    /// Behind [`UNUSUAL_CONTROLLER`].
-    Unusual,
 }
-
-/// A disk behind an old SCSI controller, whose driver only a generic initrd has.
-pub(crate) const UNUSUAL_CONTROLLER: &str = "megasas";
 
 /// Format of an image file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

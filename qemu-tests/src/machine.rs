@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::console::{Console, Tap};
-use crate::disk::{Bus, Disk, UNUSUAL_CONTROLLER};
+use crate::disk::{Bus, Disk};
 use crate::process::tied;
 use crate::qmp::Qmp;
 
@@ -56,6 +56,8 @@ pub(crate) struct Machine {
     pub reboots: bool,
     /// Whether root is logged in on the serial console without being asked.
     pub autologin: bool,
+    /// Processors.
+    pub processors: u32,
     /// Memory, in MiB.
     pub memory_mib: u32,
     /// Where the console's log goes.
@@ -126,8 +128,6 @@ impl Machine {
             "tcg,thread=single",
             "-cpu",
             "max",
-            "-smp",
-            "2",
             "-machine",
             "q35",
             "-display",
@@ -142,7 +142,7 @@ impl Machine {
         .map(OsString::from)
         .into();
         let mut add = |words: &[&str]| arguments.extend(words.iter().map(OsString::from));
-        add(&[&self.memory_mib.to_string()]);
+        add(&[&self.memory_mib.to_string(), "-smp", &self.processors.to_string()]);
         if !self.reboots {
             add(&["-no-reboot"]);
         }
@@ -217,15 +217,9 @@ impl Machine {
                 ),
             ]);
             let serial = &disk.serial;
-            if disk.bus == Bus::Unusual {
-                add(&["-device", &format!("{UNUSUAL_CONTROLLER},id=controller{index}")]);
-            }
             add(&[
                 "-device",
                 &match disk.bus {
-                    Bus::Unusual => {
-                        format!("scsi-hd,bus=controller{index}.0,drive=disk{index},serial={serial}")
-                    }
                     Bus::Nvme { block_bytes } => format!(
                         "nvme,drive=disk{index},serial={serial},logical_block_size={block_bytes},physical_block_size={block_bytes}"
                     ),

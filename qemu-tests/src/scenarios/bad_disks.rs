@@ -3,7 +3,7 @@
 use anyhow::{Context, Result};
 
 use super::bench::{Bench, SHELL_AS_INIT, TO_OFF, TO_PROMPT, TO_SHELL, same, says};
-use crate::disk::{Bus, Disk, damage};
+use crate::disk::damage;
 use crate::layout::Layout;
 use crate::machine::Firmware;
 use crate::texts;
@@ -59,14 +59,7 @@ pub(super) fn missing_module(bench: &mut Bench<'_>) -> Result<()> {
         .made
         .keel
         .initrd(&bench.made.systems.modules, "minimal", &initrd)?;
-    let disks: Vec<Disk> = bench
-        .disks(Layout::Main)?
-        .into_iter()
-        .map(|disk| Disk {
-            bus: Bus::Unusual,
-            ..disk
-        })
-        .collect();
+    let disks = bench.disks(Layout::Main)?;
     let mut machine = bench.without_menu(Layout::Main, &disks, "console")?;
     if let Firmware::Kernel { initrd: given, .. } = &mut machine.firmware {
         *given = initrd;
@@ -75,7 +68,7 @@ pub(super) fn missing_module(bench: &mut Bench<'_>) -> Result<()> {
     let said = machine.console.expect(texts::WHAT_NOW, TO_PROMPT)?.before;
     bench.check("hardware without a driver is named", || {
         says(&said, texts::ROOT_ABSENT)?;
-        says(&said, "pci:v00001000d")
+        says(&said, "NVM Express")
     });
     machine.cut_power();
     Ok(())

@@ -91,6 +91,7 @@ impl Bench<'_> {
             disks: disks.to_vec(),
             autologin: true,
             reboots: false,
+            processors: 2,
             memory_mib: 1024,
             directory: self.directory.clone(),
             log_name: log_name.to_owned(),
@@ -120,8 +121,11 @@ impl Machine {
 
 impl Running {
     /// Waits for the prompt and types the right passphrase.
-    pub(crate) fn unlock(&self) -> Result<()> {
+    pub(crate) fn unlock(&mut self) -> Result<()> {
+        self.console
+            .set_fatal(&[texts::PANIC, texts::TROUBLE, texts::ROOT_ABSENT]);
         let _ = self.console.expect(texts::PASSPHRASE_PROMPT, TO_PROMPT)?;
+        self.console.set_fatal(&[texts::PANIC]);
         self.console.send_line(PASSPHRASE)
     }
 

@@ -21,7 +21,7 @@ pub(super) fn striped(bench: &mut Bench<'_>) -> Result<()> {
     )?;
 
     let (first, _) = disks.split_at(1);
-    let machine = bench
+    let mut machine = bench
         .without_menu(Layout::Striped, first, "missing-disk")?
         .with(SHELL_AS_INIT)
         .boot()?;

@@ -68,7 +68,7 @@ pub(crate) const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "missing-module",
-        about: "a disk without a driver in the initrd: its hardware is named",
+        about: "an initrd without the NVMe driver: the hardware without a driver is named",
         run: bad_disks::missing_module,
     },
     Scenario {
