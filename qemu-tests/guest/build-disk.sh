@@ -111,6 +111,7 @@ mkswap -q -U "$swap_uuid" -L swap /dev/vg/swap
 sync
 
 say "once more from the start, as a boot does it"
+quick=""
 case $layout in
 lvm-on-luks)
     vgchange -q -an vg
