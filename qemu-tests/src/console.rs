@@ -337,7 +337,7 @@ mod tests {
         let (console, mut machine) = pair(&["Kernel panic"]);
         machine.write_all(b"first\nKernel panic - not syncing\n").unwrap();
         let error = console
-            .expect("login:", Duration::from_secs(600))
+            .expect("login:", Duration::from_mins(10))
             .unwrap_err()
             .to_string();
         assert!(
@@ -351,7 +351,7 @@ mod tests {
         let (console, machine) = pair(&[]);
         drop(machine);
         let error = console
-            .expect("login:", Duration::from_secs(600))
+            .expect("login:", Duration::from_mins(10))
             .unwrap_err()
             .to_string();
         assert!(error.contains("the machine ended"), "{error}");
