@@ -54,35 +54,55 @@ impl Machine {
 
     /// A generation with a kernel and an initrd of these contents, which becomes the current one.
     fn generation(&self, number: u64, kernel: &[u8], initrd: &[u8]) {
-        let system = self.store(&format!("s{number}-keel-system-test"));
+        let system = self.store(&format!(
+            "s000000000000000000000000000000{number}-keel-system-test"
+        ));
         fs::create_dir_all(&system).unwrap();
-        let usr = self.store(&format!("u{number}-usr"));
+        let usr = self.store(&format!("r000000000000000000000000000000{number}-usr"));
         fs::create_dir_all(usr.join("lib/systemd/boot/efi")).unwrap();
         fs::write(usr.join("lib/systemd/boot/efi/systemd-bootx64.efi"), LOADER).unwrap();
-        symlink(format!("/nix/store/u{number}-usr"), system.join("usr")).unwrap();
-        fs::write(self.store(&format!("k{number}-linux")), kernel).unwrap();
-        fs::write(self.store(&format!("i{number}-initrd")), initrd).unwrap();
-        symlink(format!("/nix/store/k{number}-linux"), system.join("kernel")).unwrap();
+        symlink(
+            format!("/nix/store/r000000000000000000000000000000{number}-usr"),
+            system.join("usr"),
+        )
+        .unwrap();
+        fs::write(
+            self.store(&format!("k000000000000000000000000000000{number}-linux")),
+            kernel,
+        )
+        .unwrap();
+        fs::write(
+            self.store(&format!("i000000000000000000000000000000{number}-initrd")),
+            initrd,
+        )
+        .unwrap();
+        symlink(
+            format!("/nix/store/k000000000000000000000000000000{number}-linux"),
+            system.join("kernel"),
+        )
+        .unwrap();
         let boot = serde_json::json!({
             "org.nixos.bootspec.v1": {
                 "system": "x86_64-linux",
                 "init": "/usr/lib/systemd/systemd",
-                "kernel": format!("/nix/store/s{number}-keel-system-test/kernel"),
-                "initrd": format!("/nix/store/i{number}-initrd"),
+                "kernel": format!("/nix/store/k000000000000000000000000000000{number}-linux"),
+                "initrd": format!("/nix/store/i000000000000000000000000000000{number}-initrd"),
                 "kernelParams": ["root=/dev/vg/root", "quiet"],
                 "label": format!("Debian 13, generation {number}"),
-                "toplevel": "",
+                "toplevel": format!("/nix/store/s000000000000000000000000000000{number}-keel-system-test"),
             },
             "io.keel.system.v1": {
+                "name": "test",
                 "kernelVersion": "6.12.9-amd64",
                 "usrImage": "/nix/store/x-usr.cfs",
                 "etcImage": "/nix/store/x-etc.cfs",
                 "modules": "/nix/store/x-modules",
+                "objects": "/nix/var/keel/objects",
             },
         });
         fs::write(system.join("boot.json"), boot.to_string()).unwrap();
         symlink(
-            format!("/nix/store/s{number}-keel-system-test"),
+            format!("/nix/store/s000000000000000000000000000000{number}-keel-system-test"),
             self.link(number),
         )
         .unwrap();
@@ -217,7 +237,7 @@ fn an_empty_esp_becomes_bootable() {
     assert_eq!(fs::read_dir(machine.esp.join("EFI/keel")).unwrap().count(), 3);
     let expected = format!(
         "title Debian 13, generation 2\nversion 2, Linux 6.12.9-amd64\nsort-key keel\nlinux /{}\ninitrd /{}\n\
-         options root=/dev/vg/root quiet keel.system=/nix/store/s2-keel-system-test\n",
+         options root=/dev/vg/root quiet keel.system=/nix/store/s0000000000000000000000000000002-keel-system-test\n",
         linux(b"kernel one"),
         initrd(b"initrd two")
     );
@@ -377,7 +397,7 @@ fn a_broken_generation_keeps_everything() {
         machine.generation(number, b"kernel", format!("initrd {number}").as_bytes());
     }
     machine.update();
-    fs::remove_file(machine.store("s1-keel-system-test/boot.json")).unwrap();
+    fs::remove_file(machine.store("s0000000000000000000000000000001-keel-system-test/boot.json")).unwrap();
     fs::remove_file(machine.link(2)).unwrap();
     assert_eq!(machine.update().steps, []);
     assert!(machine.has("loader/entries/keel-system-1.conf") && machine.has(&initrd(b"initrd 1")));
@@ -493,7 +513,7 @@ fn two_updates_at_once_are_refused() {
 fn without_any_systemd_boot_nothing_is_written() {
     let machine = Machine::new();
     machine.generation(1, b"kernel", b"initrd");
-    fs::remove_dir_all(machine.store("u1-usr")).unwrap();
+    fs::remove_dir_all(machine.store("r0000000000000000000000000000001-usr")).unwrap();
     let error = update(&machine.args()).unwrap_err();
     assert!(error.to_string().contains("--systemd-boot"), "{error}");
     assert_eq!(picture(&machine.esp), BTreeMap::new());
