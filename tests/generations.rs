@@ -88,7 +88,13 @@ fn nix_store_dir_and_nix_state_dir_move_the_store() {
             .env("NIX_STATE_DIR", &state);
         String::from_utf8(run(&mut command).stdout).unwrap()
     };
-    let out = keel(&["import", "host", "--rootfs", rootfs.dir.path().to_str().unwrap()]);
+    let out = keel(&[
+        "import",
+        "host",
+        "--no-initrd",
+        "--rootfs",
+        rootfs.dir.path().to_str().unwrap(),
+    ]);
     assert!(out.starts_with(store.to_str().unwrap()));
     assert!(keel(&["generations"]).contains("intact, profile"));
     assert!(place.path().join("b/keel/objects/complete").is_dir());

@@ -175,7 +175,18 @@ fn the_system_holds_what_boot_and_comparison_need() {
     let (rootfs, store) = (Rootfs::new(), Store::new());
     let initrd = rootfs.path("initrd");
     fs::write(&initrd, "initrd").unwrap();
-    let out = run(store.import(rootfs.dir.path()).arg("--initrd").arg(&initrd));
+    let place = rootfs.dir.path().to_str().unwrap();
+    let given = initrd.to_str().unwrap();
+    let out = run(&mut store.keel(&[
+        "import",
+        "host",
+        "--kernel-param",
+        "quiet",
+        "--rootfs",
+        place,
+        "--initrd",
+        given,
+    ]));
     let system = String::from_utf8(out.stdout)
         .unwrap()
         .lines()

@@ -23,6 +23,9 @@ pub(super) struct Args {
     /// The initrd to boot it with; built from its kernel's modules when left out.
     #[arg(long, value_name = "FILE")]
     initrd: Option<PathBuf>,
+    /// Make a system without an initrd: it can be looked at and copied, but not booted.
+    #[arg(long, conflicts_with = "initrd")]
+    no_initrd: bool,
     #[command(flatten)]
     image: ImageArgs,
     /// The profile that gets a new generation.
@@ -45,7 +48,11 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
         name: &args.name,
         rootfs: &args.rootfs,
         kernel_params: &args.kernel_params,
-        initrd: args.initrd.as_deref().map_or(Initrd::Build(&build), Initrd::File),
+        initrd: match &args.initrd {
+            Some(file) => Initrd::File(file),
+            None if args.no_initrd => Initrd::None,
+            None => Initrd::Build(&build),
+        },
         profile: &args.profile,
         layout: &layout,
         clamp: source_date_epoch()?,

@@ -171,7 +171,15 @@ impl Store {
 
     pub(crate) fn import(&self, rootfs: &Path) -> Command {
         let rootfs = rootfs.to_str().unwrap();
-        self.keel(&["import", "host", "--kernel-param", "quiet", "--rootfs", rootfs])
+        self.keel(&[
+            "import",
+            "host",
+            "--no-initrd",
+            "--kernel-param",
+            "quiet",
+            "--rootfs",
+            rootfs,
+        ])
     }
 
     /// Imports, and returns the system's path below the root.
