@@ -8,7 +8,7 @@ use crate::console::Console;
 use crate::texts;
 
 /// How long a command may take under emulation, unless said otherwise.
-pub(crate) const COMMAND: Duration = Duration::from_secs(90);
+pub(crate) const COMMAND: Duration = Duration::from_mins(4);
 
 /// A root shell on a console.
 pub(crate) struct Shell<'a> {

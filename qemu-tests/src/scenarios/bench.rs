@@ -15,11 +15,11 @@ use crate::tables::{SCRIPT, Tables};
 use crate::texts;
 
 /// How long the emulated machine may take to a prompt of early boot.
-pub(crate) const TO_PROMPT: Duration = Duration::from_mins(2);
+pub(crate) const TO_PROMPT: Duration = Duration::from_mins(5);
 /// How long from the passphrase to a shell.
-pub(crate) const TO_SHELL: Duration = Duration::from_mins(4);
+pub(crate) const TO_SHELL: Duration = Duration::from_mins(8);
 /// How long to switch off.
-pub(crate) const TO_OFF: Duration = Duration::from_mins(2);
+pub(crate) const TO_OFF: Duration = Duration::from_mins(4);
 
 /// Starts a shell in systemd's place, where what systemd does isn't looked at: half a minute less.
 pub(crate) const SHELL_AS_INIT: &str = "init=/usr/bin/bash";
