@@ -8,6 +8,7 @@ use super::boot::Boot;
 use super::console::{Choice, Echo, Picker, PickerItem, Prompt};
 use super::report::GenerationReport;
 use super::sequence::SYSROOT;
+use crate::root::running_kernel;
 use crate::store::StorePath;
 use crate::system::generation::{Damage, Generation, Profile, ProfileError};
 
@@ -258,33 +259,6 @@ fn decide(survey: &Survey, kernel: &str) -> Result<GenerationReport, String> {
         }
         text
     })
-}
-
-/// The modules tree that holds the running kernel's modules, when `system` has another kernel.
-pub(super) fn modules_for_running_kernel(root: &Path, system: &str) -> Option<String> {
-    let kernel = running_kernel();
-    let profile = Profile::of_machine(root).ok()?;
-    let own = StorePath::from_absolute(profile.layout().store_dir(), system).ok()?;
-    if profile.boot_spec(&own).ok()?.keel.kernel_version == kernel {
-        return None;
-    }
-    let generations = profile.generations().ok()?;
-    let specs = generations
-        .iter()
-        .rev()
-        .filter_map(|found| profile.boot_spec(found.system.as_ref().ok()?).ok());
-    specs
-        .map(|spec| spec.keel)
-        .find(|keel| keel.kernel_version == kernel)
-        .map(|keel| keel.modules)
-}
-
-/// `uname -r`
-fn running_kernel() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/osrelease")
-        .unwrap_or_default()
-        .trim()
-        .to_owned()
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use super::report::{self, Report, RootReport, monotonic_usec, realtime_usec};
 use super::trouble::Trouble;
 use super::{InitError, early, log, power};
 use crate::block::probe::Kind;
-use crate::root::{Request, assemble_root};
+use crate::root::{Request, assemble_root, modules_for_running_kernel};
 use crate::sys::{keyring, memory};
 
 /// Where the root file system is mounted before it becomes the root.
@@ -191,7 +191,7 @@ impl Boot {
     }
 
     fn assemble(&mut self, system: &str) -> Result<(), Stop> {
-        let kernel_modules = super::choose::modules_for_running_kernel(Path::new(SYSROOT), system);
+        let kernel_modules = modules_for_running_kernel(Path::new(SYSROOT), system);
         let request = Request {
             root: Path::new(SYSROOT),
             system,
@@ -288,7 +288,7 @@ fn link_systems(system: &str) {
 
 /// Unmounts what an attempt left mounted, so that the next one starts clean.
 pub(super) fn unmount_root() {
-    for mount_point in ["etc", "etc", "usr", ""] {
+    for mount_point in ["etc", "usr", ""] {
         let _ = umount2(&Path::new(SYSROOT).join(mount_point), MntFlags::empty());
     }
 }

@@ -6,12 +6,17 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::OFlag;
+use nix::mount::{MntFlags, umount2};
 
 use super::identity::{self, Identity, IdentityWarning};
 use super::images::{self, Image, ImageError};
 use super::layout::{self, LayoutError};
+use crate::sys::mount::DetachedMount;
 use crate::sys::open_in_root::RootDir;
 
+/// The images of a system.
+pub(super) const USR_IMAGE: &str = "usr.cfs";
+pub(super) const ETC_IMAGE: &str = "etc.cfs";
 /// Where the objects are, below the root.
 const OBJECTS: &str = "nix/var/keel/objects";
 /// Where `/etc` keeps the administrator's changes, below the root.
@@ -83,23 +88,12 @@ pub fn assemble_root(request: &Request<'_>) -> Result<Assembled, AssembleError> 
 }
 
 fn assemble(request: &Request<'_>, mounted: &mut Mounted) -> Result<Assembled, AssembleError> {
-    let usr = request.root.join("usr");
-    mount_image(request, "usr.cfs", &usr)?;
-    mounted.push(usr);
-
-    let etc = request.root.join("etc");
-    mount_image(request, "etc.cfs", &etc)?;
-    mounted.push(etc.clone());
-    let work = new_work_directory(request.root)?;
-    let upper = request.root.join(ETC_STATE).join("upper");
-    let writable = images::writable_over(&etc, &upper, &work).map_err(|source| ImageError::Overlay {
-        mount_point: etc.clone(),
-        image: "etc.cfs".to_owned(),
-        source,
-    })?;
-    images::attach(writable, &etc, "etc.cfs")?;
-    mounted.push(etc);
-
+    let trees = trees(request)?;
+    for (tree, name, image) in [(trees.usr, "usr", USR_IMAGE), (trees.etc, "etc", ETC_IMAGE)] {
+        let target = request.root.join(name);
+        images::attach(tree, &target, image)?;
+        mounted.push(target);
+    }
     let warnings = identity::settle(&Identity {
         root: request.root,
         system: request.system,
@@ -108,7 +102,36 @@ fn assemble(request: &Request<'_>, mounted: &mut Mounted) -> Result<Assembled, A
     Ok(Assembled { warnings })
 }
 
-fn mount_image(request: &Request<'_>, name: &str, target: &Path) -> Result<(), AssembleError> {
+/// The two trees of a system, attached nowhere yet.
+#[derive(Debug)]
+pub(super) struct Trees {
+    /// `/usr`.
+    pub usr: DetachedMount,
+    /// `/etc`, with the administrator's changes on top.
+    pub etc: DetachedMount,
+}
+
+/// Makes the trees: the same for a boot and for a running system.
+pub(super) fn trees(request: &Request<'_>) -> Result<Trees, AssembleError> {
+    let usr = image_tree(request, USR_IMAGE)?;
+    let etc = image_tree(request, ETC_IMAGE)?;
+    let work = new_work_directory(request.root)?;
+    let upper = request.root.join(ETC_STATE).join("upper");
+    // An overlay takes layers of this mount namespace only, so the image is attached for a moment.
+    let lower = request.scratch.join("etc");
+    images::make_directory(&lower)?;
+    images::attach(etc, &lower, ETC_IMAGE)?;
+    let writable = images::writable_over(&lower, &upper, &work);
+    let _ = umount2(&lower, MntFlags::MNT_DETACH);
+    let etc = writable.map_err(|source| ImageError::Overlay {
+        mount_point: request.root.join("etc"),
+        image: ETC_IMAGE.to_owned(),
+        source,
+    })?;
+    Ok(Trees { usr, etc })
+}
+
+fn image_tree(request: &Request<'_>, name: &str) -> Result<DetachedMount, AssembleError> {
     let file = open_part(
         request.root,
         &format!("{}/{name}", request.system),
@@ -116,7 +139,7 @@ fn mount_image(request: &Request<'_>, name: &str, target: &Path) -> Result<(), A
     )?;
     let objects = open_part(request.root, OBJECTS, OFlag::O_PATH | OFlag::O_DIRECTORY)?;
     let modules = match request.kernel_modules {
-        Some(path) if name == "usr.cfs" => {
+        Some(path) if name == USR_IMAGE => {
             Some(open_part(request.root, path, OFlag::O_PATH | OFlag::O_DIRECTORY)?)
         }
         _ => None,
@@ -128,8 +151,7 @@ fn mount_image(request: &Request<'_>, name: &str, target: &Path) -> Result<(), A
         objects: objects.as_fd(),
         below: &below,
     };
-    let tree = image.mount(&request.scratch.join(name))?;
-    Ok(images::attach(tree, target, name)?)
+    Ok(image.mount(&request.scratch.join(name))?)
 }
 
 fn open_part(root: &Path, path: &str, flags: OFlag) -> Result<OwnedFd, AssembleError> {
@@ -143,7 +165,7 @@ fn open_part(root: &Path, path: &str, flags: OFlag) -> Result<OwnedFd, AssembleE
 }
 
 /// A work directory that no mount has used: a second overlay on the same one breaks copy-up through the first
-/// (seen on Linux 6.18). Those of earlier boots go.
+/// (seen on Linux 6.18). Those of earlier boots go; a running system may still use any of them.
 fn new_work_directory(root: &Path) -> Result<PathBuf, AssembleError> {
     let state = root.join(ETC_STATE);
     let state_error = |source| AssembleError::EtcState {
@@ -153,7 +175,7 @@ fn new_work_directory(root: &Path) -> Result<PathBuf, AssembleError> {
     fs::create_dir_all(&state).map_err(state_error)?;
     for entry in fs::read_dir(&state).map_err(state_error)? {
         let entry = entry.map_err(state_error)?;
-        if entry.file_name().to_string_lossy().starts_with("work-") {
+        if root != Path::new("/") && entry.file_name().to_string_lossy().starts_with("work-") {
             // One that can't go only takes room.
             let _ = fs::remove_dir_all(entry.path());
         }
@@ -174,7 +196,6 @@ impl Mounted {
     }
 
     fn undo(&mut self) {
-        use nix::mount::{MntFlags, umount2};
         while let Some(path) = self.0.pop() {
             let _ = umount2(&path, MntFlags::MNT_DETACH);
         }

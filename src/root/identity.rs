@@ -16,9 +16,13 @@ const LAST_ACCOUNTS: &str = "var/lib/keel/accounts.json";
 const LARGEST_DECLARATION: u64 = 64 << 20;
 
 /// What to settle, and for which system.
-pub(super) struct Identity<'a> {
+#[derive(Clone, Copy, Debug)]
+pub struct Identity<'a> {
+    /// The root.
     pub root: &'a Path,
+    /// The store path of the system.
     pub system: &'a str,
+    /// `systemd.machine_id=`, when given.
     pub machine_id: Option<&'a str>,
 }
 
@@ -45,7 +49,7 @@ pub enum IdentityWarning {
 }
 
 /// Settles everything, and says what could not be.
-pub(super) fn settle(identity: &Identity<'_>) -> Vec<IdentityWarning> {
+pub fn settle(identity: &Identity<'_>) -> Vec<IdentityWarning> {
     let mut warnings = Vec::new();
     let root = identity.root;
     if let Err(error) = machine_id(&root.join("etc/machine-id"), identity.machine_id) {

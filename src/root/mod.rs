@@ -7,8 +7,16 @@
 mod assemble;
 mod identity;
 mod images;
+mod kernel;
 mod layout;
+mod live;
+mod mountinfo;
+mod stale;
 
 pub use assemble::{AssembleError, Assembled, Request, assemble_root};
-pub use identity::IdentityWarning;
+pub use identity::{Identity, IdentityWarning, settle};
 pub use images::ImageError;
+pub use kernel::{modules_for_running_kernel, running_kernel};
+pub use live::{LiveError, replace_live};
+pub use mountinfo::{Mount, parse as parse_mounts};
+pub use stale::{unit_of_cgroup, units_on_replaced_trees};

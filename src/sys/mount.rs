@@ -15,6 +15,9 @@ const FSCONFIG_CMD_CREATE: u32 = 6;
 const FSOPEN_CLOEXEC: u32 = 1;
 const FSMOUNT_CLOEXEC: u32 = 1;
 const MOVE_MOUNT_F_EMPTY_PATH: u32 = 0x4;
+const MOVE_MOUNT_BENEATH: u32 = 0x200;
+const OPEN_TREE_CLONE: u32 = 1;
+const AT_RECURSIVE: u32 = 0x8000;
 
 /// Attributes of a mount, as fsmount(2) takes them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -190,8 +193,30 @@ impl FsContext {
 pub struct DetachedMount(OwnedFd);
 
 impl DetachedMount {
+    /// A copy of what is mounted at `path`, with the mounts below it when `recursive`.
+    pub fn copy_of(path: &Path, recursive: bool) -> Result<Self, MountError> {
+        use std::os::unix::ffi::OsStrExt;
+        let c_path = c_string(path.as_os_str().as_bytes(), "open_tree")?;
+        let flags =
+            OPEN_TREE_CLONE | libc::O_CLOEXEC.cast_unsigned() | if recursive { AT_RECURSIVE } else { 0 };
+        // SAFETY: the path is NUL-terminated and lives for the whole call.
+        let result = unsafe { libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, c_path.as_ptr(), flags) };
+        let fd =
+            owned(result).map_err(|errno| plain(format!("copying the mount {}", path.display()), errno))?;
+        Ok(DetachedMount(fd))
+    }
+
     /// Attaches the mount on `target`.
     pub fn attach(self, target: &Path) -> Result<(), MountError> {
+        self.move_to(target, MOVE_MOUNT_F_EMPTY_PATH)
+    }
+
+    /// Slides the mount beneath the one on top of `target`: it appears when that one goes (Linux 6.5 and newer).
+    pub fn attach_beneath(self, target: &Path) -> Result<(), MountError> {
+        self.move_to(target, MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_BENEATH)
+    }
+
+    fn move_to(self, target: &Path, flags: u32) -> Result<(), MountError> {
         use std::os::unix::ffi::OsStrExt;
         let c_target = c_string(target.as_os_str().as_bytes(), "move_mount")?;
         // SAFETY: both paths are NUL-terminated and live for the whole call.
@@ -202,7 +227,7 @@ impl DetachedMount {
                 c"".as_ptr(),
                 libc::AT_FDCWD,
                 c_target.as_ptr(),
-                MOVE_MOUNT_F_EMPTY_PATH,
+                flags,
             )
         };
         if result == 0 {

@@ -4,6 +4,7 @@ mod bad_disks;
 mod bench;
 mod boot;
 mod fallback;
+mod initrd;
 mod layouts;
 mod state;
 mod store;
@@ -50,6 +51,11 @@ pub(crate) const ALL: &[Scenario] = &[
         name: "store",
         about: "Nix's own tool finds the made store whole",
         run: store::verify,
+    },
+    Scenario {
+        name: "initrd",
+        about: "images are the same to the byte, and hold what modprobe would load",
+        run: initrd::initrd,
     },
     Scenario {
         name: "absent-generation",
