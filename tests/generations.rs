@@ -90,6 +90,8 @@ fn nix_store_dir_and_nix_state_dir_move_the_store() {
     };
     let out = keel(&[
         "import",
+        "--keel",
+        "/bin/true",
         "host",
         "--no-initrd",
         "--rootfs",

@@ -179,6 +179,8 @@ fn the_system_holds_what_boot_and_comparison_need() {
     let given = initrd.to_str().unwrap();
     let out = run(&mut store.keel(&[
         "import",
+        "--keel",
+        "/bin/true",
         "host",
         "--kernel-param",
         "quiet",

@@ -3,10 +3,13 @@
 //!
 //! [`menu`] and [`plan`] are pure; [`esp`] reads and writes.
 
+pub mod efi;
 pub mod esp;
 pub mod menu;
 pub mod plan;
+pub mod record;
 
+pub use efi::{EfiError, EfiVariables};
 pub use esp::{Esp, EspError, bootable, read_content};
 pub use menu::{Bootable, Broken, Content, Menu, MenuEntry};
 pub use plan::{Action, OnEsp, Plan, PlanError, Present, Role, Step, Wanted, plan};

@@ -7,7 +7,9 @@ use anyhow::Context;
 use super::StoreArgs;
 use super::initrd::ImageArgs;
 use crate::initrd::build as build_initrd;
+use crate::system::health::Health;
 use crate::system::import::{Import, Initrd, InitrdInput, import};
+use crate::system::own::Programs;
 
 /// Make a system of a Debian root file system, and a new generation of a profile of it.
 #[derive(Debug, clap::Args)]
@@ -28,6 +30,15 @@ pub(super) struct Args {
     no_initrd: bool,
     #[command(flatten)]
     image: ImageArgs,
+    /// The keel that the system brings; this program when left out.
+    #[arg(long, value_name = "FILE")]
+    keel: Option<PathBuf>,
+    /// What tells whether a machine is healthy: a TOML file with the table [health].
+    #[arg(long, value_name = "FILE")]
+    health: Option<PathBuf>,
+    /// Leave the profile's current generation as it is: the new one is switched to later.
+    #[arg(long)]
+    keep_current: bool,
     /// The profile that gets a new generation.
     #[arg(long, default_value = crate::system::generation::SYSTEM_PROFILE, value_name = "PROFILE")]
     profile: String,
@@ -44,6 +55,15 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
             .recipe(input.kernel_version, input.modules, modprobe_d, input.usr)?;
         Ok(build_initrd(&recipe)?.bytes)
     };
+    let keel = match &args.keel {
+        Some(path) => path.clone(),
+        None => std::env::current_exe().context("this program's own place can't be found")?,
+    };
+    let init = args.image.init_program().ok();
+    let health = match &args.health {
+        Some(path) => read_health(path)?,
+        None => Health::default(),
+    };
     let request = Import {
         name: &args.name,
         rootfs: &args.rootfs,
@@ -53,7 +73,13 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
             None if args.no_initrd => Initrd::None,
             None => Initrd::Build(&build),
         },
+        programs: Some(Programs {
+            keel: &keel,
+            init: init.as_deref(),
+        }),
+        health: &health,
         profile: &args.profile,
+        make_current: !args.keep_current,
         layout: &layout,
         clamp: source_date_epoch()?,
     };
@@ -79,6 +105,11 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
         done.generation, args.profile, done.kernel_version, done.packages, done.new_objects
     );
     Ok(())
+}
+
+fn read_health(path: &Path) -> anyhow::Result<Health> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("{} can't be read", path.display()))?;
+    Health::from_toml(&text).map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))
 }
 
 // https://reproducible-builds.org/specs/source-date-epoch/

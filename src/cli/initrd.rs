@@ -64,6 +64,11 @@ pub(crate) struct ImageArgs {
 }
 
 impl ImageArgs {
+    /// The static keel-init.
+    pub(crate) fn init_program(&self) -> Result<PathBuf> {
+        init_program(self.init.as_deref())
+    }
+
     /// The recipe for a kernel whose modules are in `modules_directory`; `usr` may hold a static e2fsck.
     pub(crate) fn recipe(
         &self,
@@ -85,7 +90,7 @@ impl ImageArgs {
             modprobe_d,
             set: self.set,
             modules: self.modules.clone(),
-            init: init_program(self.init.as_deref())?,
+            init: self.init_program()?,
             e2fsck,
             microcode: self.microcode.clone(),
             firmware: self.firmware.clone(),

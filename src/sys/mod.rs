@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 pub mod dm;
+pub mod immutable;
 pub mod keyring;
 pub mod memory;
 pub mod module;

@@ -8,8 +8,10 @@ use super::bootspec::{self, BootSpec, BootSpecError, Keel, V1};
 use super::compose::{self, ComposeError, Parts};
 use super::declared::Ids;
 use super::generation::{Profile, ProfileError};
+use super::health::Health;
 use super::images::{self, ImageError};
 use super::notice::Notice;
+use super::own::{self, OwnError, Programs};
 use super::profile::{self, SwitchError};
 use super::rootfs::{self, RootfsError};
 use crate::store::objects::{self, ObjectError};
@@ -38,6 +40,9 @@ pub enum ImportError {
     /// It is none that a system can be made of.
     #[error(transparent)]
     Compose(#[from] ComposeError),
+    /// keel itself can't become a part of it.
+    #[error(transparent)]
+    Own(#[from] OwnError),
     /// An image can't be made.
     #[error(transparent)]
     Image(#[from] ImageError),
@@ -104,8 +109,14 @@ pub struct Import<'a> {
     pub kernel_params: &'a [String],
     /// The initrd.
     pub initrd: Initrd<'a>,
+    /// keel's own programs, which every system brings that can be switched to and from.
+    pub programs: Option<Programs<'a>>,
+    /// What tells whether a machine that runs the system is healthy.
+    pub health: &'a Health,
     /// The profile that gets a new generation.
     pub profile: &'a str,
+    /// Whether the profile leads to the new generation at once.
+    pub make_current: bool,
     /// Where the store is.
     pub layout: &'a Layout,
     /// Later times in the images become this (`SOURCE_DATE_EPOCH`).
@@ -150,8 +161,19 @@ pub fn import(
     let previous = previous_ids(&profile, report)?;
     let pool = addition.pool()?;
     let rootfs = rootfs::read(request.rootfs, &pool, request.clamp, report)?;
-    let parts = compose::divide(rootfs, &pool, &previous, report)?;
-    let paths = add_parts(&mut addition, &parts, &pool, &request.initrd)?;
+    let mut parts = compose::divide(rootfs, &pool, &previous, report)?;
+    let keel = match &request.programs {
+        Some(programs) => Some(add_keel(&mut addition, programs, &pool)?),
+        None => None,
+    };
+    if let Some(keel) = &keel {
+        let absolute = keel.absolute(request.layout.store_dir());
+        own::install(&mut parts.usr, &absolute, &pool, report)?;
+    }
+    let paths = Paths {
+        keel,
+        ..add_parts(&mut addition, &parts, &pool, &request.initrd)?
+    };
     let system = add_system(&mut addition, &system_name, request, &parts, &paths)?;
     addition.commit()?;
 
@@ -163,7 +185,8 @@ pub fn import(
     ];
     let new_objects = objects::link_all(request.layout, &pool, &trees, &system)?;
     failpoint("after-objects");
-    let (generation, is_new) = profile::add_generation(&profile, request.profile, &system)?;
+    let (generation, is_new) =
+        profile::add_generation(&profile, request.profile, &system, request.make_current)?;
     Ok(Imported {
         system,
         generation,
@@ -174,7 +197,14 @@ pub fn import(
     })
 }
 
+fn add_keel(addition: &mut Addition, programs: &Programs<'_>, pool: &Pool) -> Result<StorePath, ImportError> {
+    let tree = own::programs(programs, pool)?;
+    let prepared = Addition::prepare(addition.temporary(), &tree, pool)?;
+    Ok(addition.adopt(concat!("keel-", env!("CARGO_PKG_VERSION")), prepared)?)
+}
+
 struct Paths {
+    keel: Option<StorePath>,
     usr: StorePath,
     etc: StorePath,
     modules: StorePath,
@@ -241,6 +271,7 @@ fn add_parts(
         .into_iter();
     let mut next = || adopted.next().ok_or(AddError::Thread("a tree"));
     Ok(Paths {
+        keel: None,
         usr: next()?,
         etc: next()?,
         modules: next()?,
@@ -291,12 +322,9 @@ fn add_system(
     ]
     .map(|(name, path)| (name.to_owned(), absolute(path)))
     .into();
-    links.extend(
-        paths
-            .initrd
-            .iter()
-            .map(|path| ("initrd".to_owned(), absolute(path))),
-    );
+    for (name, path) in [("initrd", &paths.initrd), ("keel", &paths.keel)] {
+        links.extend(path.iter().map(|path| (name.to_owned(), absolute(path))));
+    }
     let mut closure = vec![
         paths.usr.clone(),
         paths.etc.clone(),
@@ -306,6 +334,7 @@ fn add_system(
         paths.etc_image.clone(),
     ];
     closure.extend(paths.initrd.clone());
+    closure.extend(paths.keel.clone());
     closure.sort_unstable();
     closure.dedup();
     let spec = |own: &StorePath| BootSpec {
@@ -334,6 +363,7 @@ fn add_system(
         ("accounts.json", json(&parts.accounts.declared)),
         ("ids.json", json(&parts.accounts.ids)),
         ("packages.json", json(&parts.packages)),
+        ("health.json", json(request.health)),
         (
             "units.json",
             json(&serde_json::json!({ "version": 1, "units": {} })),

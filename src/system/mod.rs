@@ -10,6 +10,8 @@ pub mod compose;
 #[cfg(feature = "tools")]
 pub mod factory;
 #[cfg(feature = "tools")]
+pub mod health;
+#[cfg(feature = "tools")]
 pub mod ids;
 #[cfg(feature = "tools")]
 pub mod images;
@@ -19,6 +21,8 @@ pub mod import;
 mod kernel;
 #[cfg(feature = "tools")]
 pub mod notice;
+#[cfg(feature = "tools")]
+pub mod own;
 #[cfg(feature = "tools")]
 pub mod packages;
 #[cfg(feature = "tools")]

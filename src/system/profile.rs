@@ -27,14 +27,16 @@ pub fn is_profile_name(name: &str) -> bool {
             .all(|c| c.is_ascii_alphanumeric() || b"._-".contains(&c))
 }
 
-/// Makes `system` the newest generation of `profile`, unless it is that already, and the profile lead to it. Returns the
-/// number of the generation, and whether it is new. At any moment the profile leads to the old or the new one.
-pub fn add_generation(profile: &Profile, name: &str, system: &StorePath) -> Result<(u64, bool), SwitchError> {
+/// Makes `system` the newest generation of `profile`, unless it is that already. The profile leads to it afterwards when
+/// `make_current` says so, or when it led nowhere. Returns the number of the generation, and whether it is new. At any
+/// moment the profile leads to the old or the new one.
+pub fn add_generation(
+    profile: &Profile,
+    name: &str,
+    system: &StorePath,
+    make_current: bool,
+) -> Result<(u64, bool), SwitchError> {
     let layout = profile.layout();
-    let link = |path: String, target: &str| {
-        files::link_atomically(Path::new(target), &layout.physical(&path))
-            .map_err(|error| SwitchError::Link(path, error))
-    };
     let all = profile.generations()?;
     // A profile whose link is damaged is repaired by this one.
     let current = profile.current().unwrap_or(None);
@@ -49,16 +51,31 @@ pub fn add_generation(profile: &Profile, name: &str, system: &StorePath) -> Resu
             .saturating_add(1),
     };
     if !same {
-        link(profile.link(number), &system.absolute(layout.store_dir()))?;
-    }
-    failpoint("before-profile");
-    if current != Some(number) {
         link(
-            format!("{}/{name}", layout.profiles_dir()),
-            &format!("{name}-{number}-link"),
+            profile,
+            profile.link(number),
+            &system.absolute(layout.store_dir()),
         )?;
     }
+    failpoint("before-profile");
+    if make_current || current.is_none() {
+        set_current(profile, name, number)?;
+    }
     Ok((number, !same))
+}
+
+/// Makes `profile` lead to its generation `number`.
+pub fn set_current(profile: &Profile, name: &str, number: u64) -> Result<(), SwitchError> {
+    if profile.current().unwrap_or(None) == Some(number) {
+        return Ok(());
+    }
+    let path = format!("{}/{name}", profile.layout().profiles_dir());
+    link(profile, path, &format!("{name}-{number}-link"))
+}
+
+fn link(profile: &Profile, path: String, target: &str) -> Result<(), SwitchError> {
+    files::link_atomically(Path::new(target), &profile.layout().physical(&path))
+        .map_err(|error| SwitchError::Link(path, error))
 }
 
 #[cfg(test)]
@@ -78,12 +95,24 @@ mod tests {
         std::fs::create_dir_all(dir.path().join("nix/var/nix/profiles")).unwrap();
         let profile = Profile::open(Layout::below(dir.path()), "system").unwrap();
         let path = |n| StorePath::from_base_name(&format!("mgvzxmm9gsamf9p3rfr8jva7rkfbwmb{n}-s")).unwrap();
-        assert_eq!(add_generation(&profile, "system", &path(1)).unwrap(), (1, true));
-        assert_eq!(add_generation(&profile, "system", &path(1)).unwrap(), (1, false));
-        assert_eq!(add_generation(&profile, "system", &path(2)).unwrap(), (2, true));
+        assert_eq!(
+            add_generation(&profile, "system", &path(1), true).unwrap(),
+            (1, true)
+        );
+        assert_eq!(
+            add_generation(&profile, "system", &path(1), true).unwrap(),
+            (1, false)
+        );
+        assert_eq!(
+            add_generation(&profile, "system", &path(2), true).unwrap(),
+            (2, true)
+        );
         std::fs::remove_file(dir.path().join("nix/var/nix/profiles/system-2-link")).unwrap();
         // The profile still led to 2.
-        assert_eq!(add_generation(&profile, "system", &path(3)).unwrap(), (3, true));
+        assert_eq!(
+            add_generation(&profile, "system", &path(3), true).unwrap(),
+            (3, true)
+        );
         assert_eq!(profile.current().unwrap(), Some(3));
         let systems: Vec<_> = profile
             .generations()
