@@ -17,3 +17,5 @@ pub mod boot;
 pub mod cli;
 #[cfg(feature = "tools")]
 pub mod initrd;
+#[cfg(feature = "tools")]
+pub mod systemd;
