@@ -127,13 +127,20 @@ impl Pool {
             let text = format!("{} bytes, at most {limit} are expected", content.size);
             return Err(io::Error::new(io::ErrorKind::FileTooLarge, text));
         }
-        let path = {
-            let files = locked(&self.files);
-            [false, true]
-                .iter()
-                .find_map(|&executable| files.get(&(content.digest, executable)).cloned())
-        };
-        std::fs::read(path.ok_or(io::ErrorKind::NotFound)?)
+        std::fs::read(self.path(content.digest)?)
+    }
+
+    /// Opens the file that holds the bytes of `id`.
+    pub fn open(&self, id: ContentId) -> io::Result<File> {
+        File::open(self.path(self.content(id)?.digest)?)
+    }
+
+    fn path(&self, digest: Digest) -> io::Result<PathBuf> {
+        let files = locked(&self.files);
+        let path = [false, true]
+            .iter()
+            .find_map(|&executable| files.get(&(digest, executable)).cloned());
+        Ok(path.ok_or(io::ErrorKind::NotFound)?)
     }
 
     /// Puts `id` at `path` as a hard link to the pool's (or the store's) file of that content.

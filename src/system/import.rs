@@ -14,6 +14,8 @@ use super::notice::Notice;
 use super::own::{self, OwnError, Programs};
 use super::profile::{self, SwitchError};
 use super::rootfs::{self, RootfsError};
+use super::units::sources::{InTree, Mounted};
+use super::units::{self, CollectError, UnitsRecord};
 use crate::store::objects::{self, ObjectError};
 use crate::store::path::{PathError, check_name};
 use crate::store::pool::Pool;
@@ -61,6 +63,9 @@ pub enum ImportError {
     /// The profile can't be switched.
     #[error(transparent)]
     Switch(#[from] SwitchError),
+    /// Its units can't be read.
+    #[error("the units: {0}")]
+    Units(#[from] CollectError),
     /// No generation says which numbers the machine's accounts have.
     #[error(
         "no generation of the profile has a readable ids.json ({0}): without it accounts could get numbers that \
@@ -212,6 +217,7 @@ struct Paths {
     initrd: Option<StorePath>,
     usr_image: StorePath,
     etc_image: StorePath,
+    units: UnitsRecord,
 }
 
 // The trees are written and hashed, and the images made, side by side.
@@ -230,7 +236,7 @@ fn add_parts(
         (format!("kernel-{version}"), &kernel),
     ];
     let places = [(); 4].map(|()| addition.temporary());
-    let (prepared, usr_image, etc_image) = std::thread::scope(|scope| {
+    let (prepared, usr_image, etc_image, units) = std::thread::scope(|scope| {
         let hashers: Vec<_> = trees
             .iter()
             .zip(&places)
@@ -238,8 +244,9 @@ fn add_parts(
             .collect();
         let usr_image = scope.spawn(|| images::compose(&with_modules(&parts.usr, &parts.modules), pool));
         let etc_image = images::compose(&parts.etc, pool);
+        let units = record_units(parts, pool);
         let prepared: Vec<_> = hashers.into_iter().map(joined).collect();
-        (prepared, joined(usr_image), etc_image)
+        (prepared, joined(usr_image), etc_image, units)
     });
     let [usr_place, etc_place, modules_place, _] = &places;
     let initrd = match initrd {
@@ -281,7 +288,13 @@ fn add_parts(
             .transpose()?,
         usr_image: addition.add_file("usr.cfs", &usr_image.map_err(AddError::Thread)??)?,
         etc_image: addition.add_file("etc.cfs", &etc_image?)?,
+        units: units?,
     })
+}
+
+fn record_units(parts: &Parts, pool: &Pool) -> Result<UnitsRecord, CollectError> {
+    let (usr, etc) = (InTree::new(&parts.usr, pool), InTree::new(&parts.etc, pool));
+    units::collect(&Mounted::new().with("usr", &usr).with("etc", &etc))
 }
 
 fn joined<T>(thread: std::thread::ScopedJoinHandle<'_, T>) -> Result<T, &'static str> {
@@ -363,11 +376,8 @@ fn add_system(
         ("accounts.json", json(&parts.accounts.declared)),
         ("ids.json", json(&parts.accounts.ids)),
         ("packages.json", json(&parts.packages)),
-        ("health.json", json(request.health)),
-        (
-            "units.json",
-            json(&serde_json::json!({ "version": 1, "units": {} })),
-        ),
+("health.json", json(request.health)),
+        ("units.json", paths.units.to_json()),
     ];
     let content = |own: &StorePath| {
         let mut files: BTreeMap<_, _> = fixed

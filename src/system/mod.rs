@@ -4,6 +4,7 @@ pub mod accounts;
 pub mod bootspec;
 pub mod declared;
 pub mod generation;
+pub mod units;
 
 #[cfg(feature = "tools")]
 pub mod compose;

@@ -1,0 +1,204 @@
+//! Which files of `/etc` belong to the Debian package that brings a unit: by dpkg's own lists.
+
+use std::collections::{BTreeSet, HashMap};
+use std::io;
+
+use super::sources::{Found, Sources, resolve};
+
+/// dpkg's database: in a composed system, and on a machine that keel doesn't run.
+const PLACES: [&str; 2] = ["/usr/lib/sysimage/dpkg/info", "/var/lib/dpkg/info"];
+/// The list of the largest package has some megabytes.
+const LIST_MAX: usize = 64 << 20;
+/// Directories below `/etc` that many packages put files into: what lies there isn't read by the service of the package
+/// that brought it, or not only.
+const SHARED: &[&str] = &[
+    "/etc/X11",
+    "/etc/alternatives",
+    "/etc/apparmor.d",
+    "/etc/apt",
+    "/etc/bash_completion.d",
+    "/etc/binfmt.d",
+    "/etc/ca-certificates",
+    "/etc/cron.d",
+    "/etc/cron.daily",
+    "/etc/cron.hourly",
+    "/etc/cron.monthly",
+    "/etc/cron.weekly",
+    "/etc/cron.yearly",
+    "/etc/dbus-1",
+    "/etc/default",
+    "/etc/dhcp",
+    "/etc/dpkg",
+    "/etc/emacs",
+    "/etc/environment.d",
+    "/etc/fail2ban",
+    "/etc/gss",
+    "/etc/init",
+    "/etc/init.d",
+    "/etc/initramfs-tools",
+    "/etc/insserv.conf.d",
+    "/etc/iproute2",
+    "/etc/kernel",
+    "/etc/ld.so.conf.d",
+    "/etc/ldap",
+    "/etc/logcheck",
+    "/etc/logrotate.d",
+    "/etc/modprobe.d",
+    "/etc/modules-load.d",
+    "/etc/needrestart",
+    "/etc/network",
+    "/etc/opt",
+    "/etc/pam.d",
+    "/etc/perl",
+    "/etc/pkcs11",
+    "/etc/polkit-1",
+    "/etc/ppp",
+    "/etc/profile.d",
+    "/etc/python3",
+    "/etc/rc0.d",
+    "/etc/rc1.d",
+    "/etc/rc2.d",
+    "/etc/rc3.d",
+    "/etc/rc4.d",
+    "/etc/rc5.d",
+    "/etc/rc6.d",
+    "/etc/rcS.d",
+    "/etc/reportbug",
+    "/etc/rsyslog.d",
+    "/etc/security",
+    "/etc/selinux",
+    "/etc/skel",
+    "/etc/ssl",
+    "/etc/sudoers.d",
+    "/etc/sysctl.d",
+    "/etc/systemd",
+    "/etc/sysusers.d",
+    "/etc/terminfo",
+    "/etc/tmpfiles.d",
+    "/etc/udev",
+    "/etc/ufw",
+    "/etc/update-motd.d",
+    "/etc/vim",
+    "/etc/xdg",
+];
+
+/// What dpkg knows of unit files and of `/etc`.
+#[derive(Debug, Default)]
+pub(super) struct Packages {
+    // The path of a unit file -> its package, an index.
+    units: HashMap<String, usize>,
+    // Paths below /etc, by package.
+    configuration: Vec<Vec<String>>,
+}
+
+impl Packages {
+    /// Reads the lists of all packages. Without a database there are none.
+    pub(super) fn read(sources: &dyn Sources) -> io::Result<Self> {
+        let mut packages = Self::default();
+        for place in PLACES {
+            let Some(info) = resolve(sources, place)?.filter(|info| info.found == Found::Directory) else {
+                continue;
+            };
+            let mut names = sources.list(&info.path)?;
+            names.retain(|name| name.ends_with(".list"));
+            names.sort_unstable();
+            for name in names {
+                let bytes = sources.read(&format!("{}/{name}", info.path), LIST_MAX)?;
+                packages.add(&String::from_utf8_lossy(&bytes));
+            }
+            break;
+        }
+        Ok(packages)
+    }
+
+    fn add(&mut self, list: &str) {
+        let index = self.configuration.len();
+        let mut configuration = Vec::new();
+        for path in list.lines() {
+            if path.starts_with("/etc/") {
+                configuration.push(path.to_owned());
+            } else if path.contains("lib/systemd/system/") {
+                // Packages from before the merge of /usr say /lib.
+                let path = if path.starts_with("/lib/") {
+                    format!("/usr{path}")
+                } else {
+                    path.to_owned()
+                };
+                let _first = self.units.entry(path).or_insert(index);
+            }
+        }
+        self.configuration.push(configuration);
+    }
+
+    /// The configuration files of the package that brings the unit file `fragment`, as they are now: the files that it
+    /// lists, and all in directories that it lists, but none in directories that are shared by many packages.
+    pub(super) fn configuration(
+        &self,
+        sources: &dyn Sources,
+        fragment: &str,
+    ) -> io::Result<BTreeSet<String>> {
+        let mut found = BTreeSet::new();
+        let paths = self
+            .units
+            .get(fragment)
+            .and_then(|&index| self.configuration.get(index));
+        for path in paths.into_iter().flatten() {
+            if !is_shared(path) {
+                collect(sources, path, 0, &mut found)?;
+            }
+        }
+        Ok(found)
+    }
+}
+
+fn is_shared(path: &str) -> bool {
+    let below = |shared: &str| {
+        path.strip_prefix(shared)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    SHARED.iter().any(|shared| below(shared))
+}
+
+/// Adds the regular files at and below `path`, by the names that lead to them.
+pub(super) fn collect(
+    sources: &dyn Sources,
+    path: &str,
+    depth: usize,
+    found: &mut BTreeSet<String>,
+) -> io::Result<()> {
+    const DEPTH_MAX: usize = 16;
+    // A link may lead to a directory that holds it.
+    let Some(resolved) = resolve(sources, path)?.filter(|_| depth < DEPTH_MAX) else {
+        return Ok(());
+    };
+    match resolved.found {
+        Found::File { .. } if !is_left_over(path) => {
+            let _new = found.insert(path.to_owned());
+        }
+        Found::Directory if depth == 0 || sources.look(path)? == Some(Found::Directory) => {
+            for name in sources.list(&resolved.path)? {
+                collect(sources, &format!("{path}/{name}"), depth + 1, found)?;
+            }
+        }
+        _ => {}
+    }
+    Ok(())
+}
+
+// What dpkg, ucf and editors leave beside a file.
+fn is_left_over(path: &str) -> bool {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    [
+        ".dpkg-old",
+        ".dpkg-new",
+        ".dpkg-dist",
+        ".dpkg-bak",
+        ".ucf-old",
+        ".ucf-dist",
+        "~",
+    ]
+    .iter()
+    .any(|end| name.ends_with(end))
+        || name == ".placeholder"
+        || name == "README"
+}
