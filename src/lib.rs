@@ -1,6 +1,6 @@
 //! keel: declarative generations for Debian.
 //!
-//! Dependencies point one way: `cli → {system, boot, initrd} → {root, store, block} → sys`. `init` uses `block`,
+//! Dependencies point one way: `cli → activate → {system, boot, initrd} → {root, store, block, systemd} → sys`. `init` uses `block`,
 //! `root`, `sys` and the pure parts of `system`. What needs a database, a compressor written in C or an argument
 //! parser stands behind the feature `tools`, which `keel-init` is built without.
 
@@ -11,6 +11,8 @@ pub mod store;
 pub mod sys;
 pub mod system;
 
+#[cfg(feature = "tools")]
+pub mod activate;
 #[cfg(feature = "tools")]
 pub mod boot;
 #[cfg(feature = "tools")]

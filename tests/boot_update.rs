@@ -116,6 +116,7 @@ impl Machine {
             profile: "system".into(),
             default: None,
             timeout: 5,
+            trial: None,
             systemd_boot: None,
             remove_first: false,
             dry_run: false,
@@ -449,6 +450,7 @@ fn an_unknown_default_is_refused_and_a_known_one_used() {
     update(&UpdateArgs {
         default: Some(1),
         timeout: 0,
+        trial: None,
         ..machine.args()
     })
     .unwrap();

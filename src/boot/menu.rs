@@ -81,7 +81,13 @@ pub struct Menu {
     pub default: u64,
     /// Seconds for which the menu is shown.
     pub timeout: u32,
+    /// The generation whose next boot is a trial.
+    pub trial: Option<u64>,
 }
+
+/// Added to an entry on trial: a panic ends in the old system after ten seconds, a hang as soon as the machine's watchdog
+/// (when it has one) notices.
+const TRIAL_OPTIONS: [&str; 3] = ["panic=10", "systemd.watchdog_sec=60", "keel.trial"];
 
 /// Whether a profile's name can be a part of an entry's name. `+` would be taken for a boot counter, and
 /// systemd-boot ignores entries with other characters than these.
@@ -150,13 +156,19 @@ pub fn digest_in(path: &str) -> Option<&str> {
 }
 
 /// Text of a generation's entry.
-pub fn entry_text(generation: &Bootable) -> String {
+pub fn entry_text(generation: &Bootable, on_trial: bool) -> String {
     let entry = &generation.entry;
     let options: Vec<String> = entry
         .options
         .iter()
         .cloned()
         .chain([format!("keel.system={}", entry.system)])
+        .chain(
+            on_trial
+                .then(|| TRIAL_OPTIONS.map(str::to_owned))
+                .into_iter()
+                .flatten(),
+        )
         .map(|option| one_line(&option))
         .collect();
     let lines = [
@@ -210,6 +222,23 @@ fn one_line(text: &str) -> String {
         .to_owned()
 }
 
+/// The entry that a `loader.conf` starts by itself.
+pub fn default_of(loader_conf: &str) -> Option<String> {
+    value_of(loader_conf, "default").map(str::to_owned)
+}
+
+/// How long a `loader.conf` has the menu shown, in seconds.
+pub fn timeout_of(loader_conf: &str) -> Option<u32> {
+    value_of(loader_conf, "timeout")?.parse().ok()
+}
+
+fn value_of<'a>(loader_conf: &'a str, key: &str) -> Option<&'a str> {
+    loader_conf
+        .lines()
+        .filter_map(|line| line.trim().split_once([' ', '\t']))
+        .find_map(|(found, value)| (found == key).then(|| value.trim()))
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(
@@ -251,7 +280,7 @@ mod tests {
              initrd /EFI/keel/{initrd}-initrd\n\
              options root=/dev/vg/root quiet keel.system=/nix/store/abc-keel-system-test\n"
         );
-        assert_eq!(entry_text(&generation()), expected);
+        assert_eq!(entry_text(&generation(), false), expected);
         assert_eq!(
             references(&expected),
             [
@@ -314,8 +343,8 @@ mod tests {
             let mut generation = generation();
             generation.entry.label = label;
             generation.entry.options = vec![option];
-            prop_assert_eq!(entry_text(&generation).split('\n').count(), 7);
-            prop_assert_eq!(references(&entry_text(&generation)).len(), 2);
+            prop_assert_eq!(entry_text(&generation, false).split('\n').count(), 7);
+            prop_assert_eq!(references(&entry_text(&generation, false)).len(), 2);
         }
 
         #[test]

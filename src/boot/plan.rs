@@ -322,7 +322,11 @@ fn wanted_files(wanted: &Wanted, esp: &OnEsp, warnings: &mut Vec<String>) -> Vec
             let _ = contents.entry(path).or_insert(content);
         }
         let path = entry_path(menu, generation.entry.number, esp);
-        entries.push(WantedFile::text(path, menu::entry_text(generation), Role::Entry));
+        entries.push(WantedFile::text(
+            path,
+            menu::entry_text(generation, menu.trial == Some(generation.entry.number)),
+            Role::Entry,
+        ));
     }
     let contents = contents
         .into_iter()

@@ -1,13 +1,17 @@
 //! Verbs of `keel` and what they print.
 
+mod activate;
 pub mod boot;
+mod etc;
 mod generations;
 mod import;
 pub mod initrd;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::{Parser, Subcommand};
 
 /// Declarative generations for Debian: encrypted boot, live switch, rollback.
@@ -20,10 +24,37 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Activate a system now, and boot it from now on once a boot of it was healthy.
+    Switch(activate::Args),
+    /// Activate a system now; the next boot is as before.
+    Test(activate::Args),
+    Boot(boot::Args),
+    /// Say what a switch would do.
+    DryRun(activate::Args),
+    /// Look whether a system is intact.
+    Check(activate::Args),
+    /// Switch back to an earlier generation.
+    Rollback(activate::RollbackArgs),
+    /// Confirm that the machine can still be reached after `switch --confirm`.
+    Confirm,
+    /// What runs, what was booted, what the next boot will be.
+    Status(activate::StatusArgs),
+    Etc(etc::Args),
+    Generations(generations::Args),
     Import(import::Args),
     Initrd(initrd::Args),
-    Boot(boot::Args),
-    Generations(generations::Args),
+    /// The executor of a switch; started by systemd.
+    #[command(hide = true)]
+    Execute {
+        /// What was asked for.
+        request: PathBuf,
+    },
+    /// The guard of a switch; started by systemd.
+    #[command(hide = true)]
+    Revert,
+    /// Judges a boot; started by systemd.
+    #[command(hide = true)]
+    Healthy,
 }
 
 /// Where the store is.
@@ -40,23 +71,108 @@ impl StoreArgs {
     }
 }
 
-/// Runs the verb that the arguments ask for. Exit codes: 0 done, 1 failed, 2 wrong usage.
+/// Runs the verb that the arguments ask for. Exit codes: 0 done, 1 failed, 2 wrong usage; those of a switch are in
+/// [`crate::activate::code`].
 pub fn main() -> ExitCode {
     env_logger::Builder::from_env(env_logger::Env::new().filter_or("KEEL_LOG", "warn"))
         .format_timestamp(None)
         .init();
-    let (name, result) = match Cli::parse().verb {
-        Verb::Import(args) => ("import", import::run(&args)),
-        Verb::Initrd(args) => ("initrd", initrd::run(&args)),
-        Verb::Boot(args) => ("boot", boot::run(&args)),
-        Verb::Generations(args) => ("generations", generations::run(&args)),
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let verb = Cli::parse_from(as_activate(arguments)).verb;
+    let name = verb.name();
+    match verb.run() {
+        Ok(code) => ExitCode::from(code),
         Err(error) => {
             eprintln!("keel: {name}: {}", one_line(&error));
-            ExitCode::from(boot::exit_code(&error))
+            ExitCode::from(exit_code(&error))
         }
+    }
+}
+
+/// `activate` is `keel` under its second name: without a verb it switches.
+fn as_activate(mut arguments: Vec<OsString>) -> Vec<OsString> {
+    let is_activate = arguments
+        .first()
+        .is_some_and(|name| std::path::Path::new(name).file_name() == Some("activate".as_ref()));
+    let has_verb = arguments
+        .get(1)
+        .and_then(|word| word.to_str())
+        .is_some_and(|word| {
+            matches!(
+                word,
+                "switch" | "test" | "boot" | "dry-run" | "check" | "--help" | "-h" | "--version" | "-V"
+            )
+        });
+    if is_activate && !has_verb {
+        arguments.insert(1, "switch".into());
+    }
+    arguments
+}
+
+impl Verb {
+    fn name(&self) -> &'static str {
+        match self {
+            Verb::Switch(_) => "switch",
+            Verb::Test(_) => "test",
+            Verb::Boot(_) => "boot",
+            Verb::DryRun(_) => "dry-run",
+            Verb::Check(_) => "check",
+            Verb::Rollback(_) => "rollback",
+            Verb::Confirm => "confirm",
+            Verb::Status(_) => "status",
+            Verb::Etc(_) => "etc",
+            Verb::Generations(_) => "generations",
+            Verb::Import(_) => "import",
+            Verb::Initrd(_) => "initrd",
+            Verb::Execute { .. } => "execute",
+            Verb::Revert => "revert",
+            Verb::Healthy => "healthy",
+        }
+    }
+
+    fn run(self) -> anyhow::Result<u8> {
+        use activate::Kind;
+        let done = |result: anyhow::Result<()>| result.map(|()| 0);
+        let machine = crate::activate::Machine::this;
+        match self {
+            Verb::Switch(args) => activate::run(Kind::Switch, &args),
+            Verb::Test(args) => activate::run(Kind::Test, &args),
+            Verb::Boot(args) => boot::run(&args),
+            Verb::DryRun(args) => activate::run(Kind::DryRun, &args),
+            Verb::Check(args) => activate::run(Kind::Check, &args),
+            Verb::Rollback(args) => activate::rollback(&args),
+            Verb::Confirm => {
+                done(crate::activate::confirm_now().context("no switch waits for a confirmation"))
+            }
+            Verb::Status(args) => activate::status(&args),
+            Verb::Etc(args) => etc::run(&args),
+            Verb::Generations(args) => done(generations::run(&args)),
+            Verb::Import(args) => done(import::run(&args)),
+            Verb::Initrd(args) => done(initrd::run(&args)),
+            Verb::Execute { request } => {
+                let result = crate::activate::execute(&request, &machine()?);
+                done(result.map_err(anyhow::Error::msg))
+            }
+            Verb::Revert => {
+                let text = crate::activate::revert(&machine()?).map_err(anyhow::Error::msg)?;
+                println!("{text}");
+                Ok(0)
+            }
+            Verb::Healthy => {
+                let judgement = crate::activate::healthy(&machine()?).map_err(anyhow::Error::msg)?;
+                for words in &judgement.words {
+                    println!("{words}");
+                }
+                Ok(0)
+            }
+        }
+    }
+}
+
+fn exit_code(error: &anyhow::Error) -> u8 {
+    match error.downcast_ref() {
+        Some(crate::activate::MachineError::Locked) => crate::activate::code::LOCKED,
+        _ => boot::exit_code(error),
     }
 }
 

@@ -25,7 +25,7 @@ mod unlock;
 mod volumes;
 
 pub use power::reboot;
-pub use report::Report;
+pub use report::{Report, monotonic_usec};
 pub use sequence::run;
 
 use nix::errno::Errno;

@@ -124,7 +124,7 @@ impl Report {
 }
 
 /// `CLOCK_MONOTONIC` in microseconds.
-pub(super) fn monotonic_usec() -> u64 {
+pub fn monotonic_usec() -> u64 {
     clock_usec(ClockId::CLOCK_MONOTONIC)
 }
 

@@ -10,6 +10,7 @@ mod images;
 mod kernel;
 mod layout;
 mod live;
+mod local;
 mod mountinfo;
 mod stale;
 
@@ -18,5 +19,6 @@ pub use identity::{Identity, IdentityWarning, settle};
 pub use images::ImageError;
 pub use kernel::{modules_for_running_kernel, running_kernel};
 pub use live::{LiveError, replace_live};
+pub use local::{LocalChange, LocalKind, UPPER, differs, local_changes, take_away};
 pub use mountinfo::{Mount, parse as parse_mounts};
 pub use stale::{unit_of_cgroup, units_on_replaced_trees};

@@ -8,6 +8,7 @@ pub mod memory;
 pub mod module;
 pub mod mount;
 pub mod open_in_root;
+pub mod pidfd;
 pub mod term;
 pub mod uevent;
 pub mod xattr;

@@ -376,7 +376,7 @@ fn add_system(
         ("accounts.json", json(&parts.accounts.declared)),
         ("ids.json", json(&parts.accounts.ids)),
         ("packages.json", json(&parts.packages)),
-("health.json", json(request.health)),
+        ("health.json", json(request.health)),
         ("units.json", paths.units.to_json()),
     ];
     let content = |own: &StorePath| {

@@ -1,0 +1,504 @@
+//! Looking at the running machine and at two systems: what a plan is made from.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::machine;
+use super::plan::{Kept, Plan, Step, Verb};
+use super::processes::{self, Process};
+use super::request::Request;
+use super::rules;
+use super::trees::{self, Trees};
+use super::view::{Observed, Text, UnitView};
+use crate::root::{LocalKind, UPPER, differs, local_changes, units_on_replaced_trees};
+use crate::system::bootspec::BootSpec;
+use crate::system::units::sources::{InDirectory, Layered, Mounted};
+use crate::system::units::{
+    Difference, Kind, LoadError, LoadPath, Policy, RecordError, State, Unit, UnitName, UnitsRecord, compare,
+    quick_compare,
+};
+use crate::system::units::{Units, record::UnitRecord};
+use crate::systemd::{self, Logind, Manager, UnitProperties};
+
+/// What systemd itself runs.
+const SYSTEMD: &str = "/usr/lib/systemd/systemd";
+/// Configuration of systemd itself, below `/etc`.
+const SYSTEMD_CONFIGURATION: [&str; 2] = ["systemd/system.conf", "systemd/system.conf.d"];
+
+/// Why the machine or a system can't be looked at.
+#[derive(Debug, thiserror::Error)]
+pub enum ObserveError {
+    /// systemd.
+    #[error(transparent)]
+    Systemd(#[from] systemd::Error),
+    /// A file of a system.
+    #[error("{path}: {source}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// `units.json`.
+    #[error("{path}: {source}")]
+    Record {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: RecordError,
+    },
+    /// Units.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+}
+
+/// A system, as far as a plan needs it.
+struct System {
+    path: String,
+    usr: PathBuf,
+    etc: PathBuf,
+    record: UnitsRecord,
+}
+
+impl System {
+    fn read(path: &str) -> Result<Self, ObserveError> {
+        let directory = Path::new(path);
+        let file = directory.join("units.json");
+        let bytes = fs::read(&file).map_err(|source| ObserveError::File {
+            path: file.clone(),
+            source,
+        })?;
+        let record =
+            UnitsRecord::parse(&bytes).map_err(|source| ObserveError::Record { path: file, source })?;
+        Ok(Self {
+            path: path.to_owned(),
+            usr: directory.join("usr"),
+            etc: directory.join("etc"),
+            record,
+        })
+    }
+
+    /// What the record says of a unit: an instance is what its template is.
+    fn unit(&self, name: &str) -> Option<&UnitRecord> {
+        self.record.units.get(name).or_else(|| {
+            let template = UnitName::parse(name)?.template()?;
+            self.record.units.get(&template)
+        })
+    }
+}
+
+/// Observes what a plan for `request` needs.
+pub(super) fn observe(manager: &mut Manager, request: &Request) -> Result<Observed, ObserveError> {
+    observe_systems(manager, &request.old, &request.new)
+}
+
+/// Observes what a plan for going from `old`, which runs, to `new` needs.
+pub fn observe_systems(manager: &mut Manager, old: &str, new: &str) -> Result<Observed, ObserveError> {
+    let (old, new) = (System::read(old)?, System::read(new)?);
+    Look::new(manager, &old, &new).observe()
+}
+
+/// What looking needs at every unit.
+struct Look<'a> {
+    manager: &'a mut Manager,
+    old: &'a System,
+    new: &'a System,
+    /// Systems whose code still runs, by their store paths.
+    others: BTreeMap<String, Option<System>>,
+    trees: Trees,
+    processes: BTreeMap<String, Vec<Process>>,
+    consoles: BTreeSet<String>,
+    warnings: Vec<String>,
+}
+
+impl<'a> Look<'a> {
+    fn new(manager: &'a mut Manager, old: &'a System, new: &'a System) -> Self {
+        // Without a bus nobody's session is known; the gettys then count as in use.
+        let consoles = Logind::connect()
+            .and_then(|mut logind| logind.list_sessions())
+            .map(|sessions| {
+                let held = sessions.into_iter().filter(systemd::Session::holds_console);
+                held.map(|session| session.tty).collect()
+            })
+            .unwrap_or_default();
+        Self {
+            manager,
+            trees: Trees::read(Path::new(trees::PATH), &machine::booted()),
+            processes: processes::by_unit(),
+            old,
+            new,
+            others: BTreeMap::new(),
+            consoles,
+            warnings: Vec::new(),
+        }
+    }
+
+    fn observe(&mut self) -> Result<Observed, ObserveError> {
+        let live: Vec<String> = self
+            .manager
+            .list_units()?
+            .into_iter()
+            .filter(|unit| matches!(unit.active.as_str(), "active" | "activating" | "reloading"))
+            .filter(|unit| unit.following.is_empty())
+            .map(|unit| unit.name)
+            .collect();
+        let differences = quick_compare(&self.old.record, &self.new.record);
+        let concerned: Vec<String> = live
+            .iter()
+            .filter(|name| self.is_concerned(name, &differences))
+            .cloned()
+            .collect();
+        let properties = self.manager.units(&concerned)?;
+        let active: BTreeSet<String> = live.iter().cloned().collect();
+        let wants: Vec<String> = live
+            .iter()
+            .filter(|name| name.ends_with(".target") && differences.contains_key(name.as_str()))
+            .cloned()
+            .collect();
+        let texts = self.texts(&concerned, &wants, &differences, &active)?;
+
+        let mut observed = Observed {
+            active,
+            wanted: texts.wanted,
+            ..Observed::default()
+        };
+        for (name, unit) in concerned.iter().zip(&properties) {
+            if let Some(view) = self.view(name, unit, texts.units.get(name), &differences) {
+                observed.units.push(view);
+            }
+        }
+        observed.reboot = self.needs_reboot()?;
+        observed.reexec = self.needs_reexec();
+        observed.hidden = self.hidden();
+        observed.warnings = std::mem::take(&mut self.warnings);
+        Ok(observed)
+    }
+
+    /// Whether a unit has to be looked at: something of it differs, or it runs code from before the last switch.
+    fn is_concerned(&self, name: &str, differences: &BTreeMap<&str, Difference<'_>>) -> bool {
+        let Some(parsed) = UnitName::parse(name) else {
+            return false;
+        };
+        let template = parsed.template();
+        let differs = differences.contains_key(name)
+            || template
+                .as_deref()
+                .is_some_and(|template| differences.contains_key(template));
+        let runs = parsed.kind == Kind::Service && self.processes.contains_key(name);
+        differs || runs
+    }
+
+    /// Reads the texts of units that differ, as they are and as they will be.
+    fn texts(
+        &mut self,
+        concerned: &[String],
+        targets: &[String],
+        differences: &BTreeMap<&str, Difference<'_>>,
+        active: &BTreeSet<String>,
+    ) -> Result<Texts, ObserveError> {
+        let at = |path: &Path| {
+            InDirectory::open(path).map_err(|source| ObserveError::File {
+                path: path.to_owned(),
+                source,
+            })
+        };
+        let upper = Path::new("/").join(UPPER);
+        let live = at(Path::new("/"))?;
+        let (usr, run) = (at(&self.new.usr)?, at(Path::new("/run"))?);
+        let etc = Layered::new(at(&upper)?, at(&self.new.etc)?);
+        let coming = Mounted::new()
+            .with("usr", &usr)
+            .with("etc", &etc)
+            .with("run", &run);
+        let before = Units::read(&live, LoadPath::system())?;
+        let after = Units::read(&coming, LoadPath::system())?;
+        let mut texts = Texts::default();
+        for name in concerned {
+            let template = UnitName::parse(name).and_then(|parsed| parsed.template());
+            let is_different = [Some(name), template.as_ref()].into_iter().flatten().any(|name| {
+                match differences.get(name.as_str()) {
+                    Some(Difference::Changed(changed)) => changed.text || changed.mask,
+                    Some(Difference::Added | Difference::Removed) => true,
+                    None => false,
+                }
+            });
+            let (old, new) = (before.load(name)?, after.load(name)?);
+            let Some(new) = new else { continue };
+            let comparison = old.filter(|_| is_different).map(|old| text(&old, &new));
+            let _new = texts
+                .units
+                .insert(name.clone(), (comparison.unwrap_or(Text::Same), new));
+        }
+        for target in targets {
+            let (Some(old), Some(new)) = (before.load(target)?, after.load(target)?) else {
+                continue;
+            };
+            for dependency in new
+                .dependencies
+                .iter()
+                .filter(|found| !old.dependencies.contains(found))
+            {
+                let is_there = after
+                    .load(&dependency.unit)?
+                    .is_some_and(|unit| unit.state == State::Loaded);
+                if is_there && !active.contains(&dependency.unit) {
+                    let reason = format!("{target} wants it now");
+                    texts.wanted.push((dependency.unit.clone(), reason));
+                }
+            }
+        }
+        Ok(texts)
+    }
+
+    fn view(
+        &mut self,
+        name: &str,
+        live: &UnitProperties,
+        text: Option<&(Text, Unit)>,
+        differences: &BTreeMap<&str, Difference<'_>>,
+    ) -> Option<UnitView> {
+        let parsed = UnitName::parse(name)?;
+        let kind = parsed.kind;
+        let (text, new) = text?;
+        let settings = new.settings();
+        let template = parsed.template();
+        let difference = differences
+            .get(name)
+            .or_else(|| differences.get(template.as_deref()?));
+        let configuration = match difference {
+            Some(Difference::Changed(changed)) => {
+                changed.configuration.iter().map(|path| base_name(path)).collect()
+            }
+            _ => Vec::new(),
+        };
+        let processes = self.processes.get(name).cloned().unwrap_or_default();
+        let code = self.changed_code(name, &processes);
+        let getty = parsed.instance.map(str::to_owned);
+        Some(UnitView {
+            name: name.to_owned(),
+            kind,
+            text: text.clone(),
+            code,
+            configuration,
+            has_processes: !processes.is_empty(),
+            is_stale: false,
+            can_reload: settings
+                .last("Service", "ExecReload")
+                .is_some_and(|value| !value.is_empty()),
+            in_use: getty.is_some_and(|tty| self.consoles.contains(&tty)),
+            policy: Policy::of(kind, &settings),
+            socket: live
+                .triggered_by
+                .iter()
+                .find(|unit| unit.ends_with(".socket"))
+                .cloned(),
+            triggers: live.triggers.clone(),
+        })
+    }
+
+    /// The files that a unit's processes run and that are others in the new system, by their base names.
+    fn changed_code(&mut self, name: &str, processes: &[Process]) -> Vec<String> {
+        let mut changed = BTreeSet::new();
+        let mut by_system: BTreeMap<String, Vec<u32>> = BTreeMap::new();
+        for process in processes {
+            let system = self.trees.system_at(process.started).to_owned();
+            by_system.entry(system).or_default().push(process.pid);
+        }
+        for (system, pids) in by_system {
+            if system == self.new.path {
+                continue;
+            }
+            let mut paths: BTreeSet<String> = BTreeSet::new();
+            for pid in pids {
+                paths.extend(processes::mapped(pid));
+            }
+            self.know(&system);
+            let from = if system == self.old.path {
+                Some(self.old)
+            } else {
+                self.others.get(&system).and_then(Option::as_ref)
+            };
+            let Some(from) = from else {
+                // Its system is gone: what it runs can't be compared.
+                let _new = changed.insert("the code of a system that is gone".to_owned());
+                continue;
+            };
+            if let Some(unit) = from.unit(name) {
+                paths.extend(unit.code.iter().cloned());
+            }
+            changed.extend(
+                paths
+                    .iter()
+                    .filter(|path| is_other(path, from, self.new))
+                    .map(|path| base_name(path)),
+            );
+        }
+        changed.into_iter().collect()
+    }
+
+    /// Reads a system whose code still runs.
+    fn know(&mut self, system: &str) {
+        if system != self.old.path && !self.others.contains_key(system) {
+            let _new = self.others.insert(system.to_owned(), System::read(system).ok());
+        }
+    }
+
+    /// What of the new system only a boot brings.
+    fn needs_reboot(&self) -> Result<Vec<String>, ObserveError> {
+        let spec = |system: &str| -> Result<BootSpec, ObserveError> {
+            let path = Path::new(system).join("boot.json");
+            let read = fs::read(&path).and_then(|bytes| BootSpec::parse(&bytes).map_err(io::Error::other));
+            read.map_err(|source| ObserveError::File { path, source })
+        };
+        let (booted, new) = (machine::booted(), spec(&self.new.path)?);
+        let mut reasons = Vec::new();
+        let Ok(booted) = spec(&booted) else {
+            return Ok(vec!["the booted system isn't known any more".to_owned()]);
+        };
+        if booted.v1.kernel != new.v1.kernel {
+            let (from, to) = (&booted.keel.kernel_version, &new.keel.kernel_version);
+            reasons.push(if from == to {
+                format!("another build of the kernel {to}")
+            } else {
+                format!("the kernel {to} (this is {from})")
+            });
+        }
+        if booted.v1.initrd != new.v1.initrd {
+            reasons.push("another initrd".to_owned());
+        }
+        if booted.v1.kernel_params != new.v1.kernel_params {
+            reasons.push("other kernel parameters".to_owned());
+        }
+        Ok(reasons)
+    }
+
+    /// Why systemd has to start itself anew.
+    fn needs_reexec(&self) -> Option<String> {
+        let programs = [SYSTEMD, "/usr/lib/systemd/systemd-executor"];
+        let libraries = |system: &System| system.record.programs.get(SYSTEMD).cloned().unwrap_or_default();
+        let mut files: BTreeSet<String> = programs.iter().map(|&path| path.to_owned()).collect();
+        files.extend(libraries(self.old));
+        files.extend(libraries(self.new));
+        if let Some(file) = files.iter().find(|path| is_other(path, self.old, self.new)) {
+            return Some(format!("{} changed", base_name(file)));
+        }
+        SYSTEMD_CONFIGURATION
+            .iter()
+            .find(|path| tree_differs(Path::new(path), &self.old.etc, &self.new.etc))
+            .map(|path| format!("/etc/{path} changed"))
+    }
+
+    /// Files that the new system changes, and that local changes hide.
+    fn hidden(&mut self) -> Vec<String> {
+        let upper = Path::new("/").join(UPPER);
+        let changes = match local_changes(&upper, &self.new.etc) {
+            Ok(changes) => changes,
+            Err(error) => {
+                self.warnings
+                    .push(format!("local changes in /etc can't be looked at: {error}"));
+                return Vec::new();
+            }
+        };
+        changes
+            .into_iter()
+            .filter(|change| matches!(change.kind, LocalKind::Changed | LocalKind::Removed))
+            .filter(|change| differs(&change.path, &self.old.etc, &self.new.etc))
+            .map(|change| format!("/etc/{}", change.path.display()))
+            .collect()
+    }
+}
+
+/// Texts of units.
+#[derive(Default)]
+struct Texts {
+    units: BTreeMap<String, (Text, Unit)>,
+    wanted: Vec<(String, String)>,
+}
+
+fn text(old: &Unit, new: &Unit) -> Text {
+    match (old.state, new.state) {
+        // What has no text has none to lose: devices, and what generators make.
+        (State::NotFound, _) => Text::Same,
+        (_, State::NotFound) => Text::Gone,
+        (State::Masked, State::Masked) => Text::Same,
+        (_, State::Masked) => Text::Masked,
+        _ => {
+            let comparison = compare(old, new);
+            Text::Changed {
+                changes: comparison
+                    .changes
+                    .iter()
+                    .filter(|change| super::plan::is_more_than_reading(change.verdict))
+                    .map(ToString::to_string)
+                    .collect(),
+                verdict: comparison.verdict,
+            }
+        }
+    }
+}
+
+/// Whether a file of `/usr` is another in `new`. What the records don't know is looked at.
+fn is_other(path: &str, old: &System, new: &System) -> bool {
+    match (old.record.files.get(path), new.record.files.get(path)) {
+        (Some(before), Some(after)) => before != after,
+        _ => {
+            let below = Path::new(path.strip_prefix("/usr/").unwrap_or(path));
+            differs(below, &old.usr, &new.usr)
+        }
+    }
+}
+
+fn tree_differs(path: &Path, one: &Path, other: &Path) -> bool {
+    let list = |root: &Path| -> Option<BTreeSet<PathBuf>> {
+        let entries = fs::read_dir(root.join(path)).ok()?;
+        Some(
+            entries
+                .flatten()
+                .map(|entry| path.join(entry.file_name()))
+                .collect(),
+        )
+    };
+    match (list(one), list(other)) {
+        (None, None) => differs(path, one, other),
+        (Some(here), Some(there)) => here != there || here.iter().any(|path| tree_differs(path, one, other)),
+        _ => true,
+    }
+}
+
+fn base_name(path: &str) -> String {
+    path.rsplit('/').next().unwrap_or(path).to_owned()
+}
+
+/// After the replacement: units whose mount namespace still shows the old trees, as steps, or as kept.
+pub(super) fn stale(plan: &Plan) -> Vec<Result<Step, Kept>> {
+    let mut found = Vec::new();
+    for unit in units_on_replaced_trees().into_keys() {
+        let Some(name) = UnitName::parse(&unit) else {
+            continue;
+        };
+        let reasons = vec!["its mount namespace still shows the old /usr or /etc".to_owned()];
+        let is_restarted = plan
+            .steps
+            .iter()
+            .any(|step| step.unit == unit && matches!(step.verb, Verb::Restart | Verb::Stop));
+        let is_kept = plan.kept.iter().any(|kept| kept.unit == unit);
+        if is_restarted || is_kept {
+            continue;
+        }
+        found.push(match rules::never(&unit, name.kind, true) {
+            None if name.kind == Kind::Service => Ok(Step {
+                unit,
+                verb: Verb::Restart,
+                reasons,
+            }),
+            because => Err(Kept {
+                unit,
+                reasons,
+                because: because.unwrap_or("only services can be started anew").to_owned(),
+            }),
+        });
+    }
+    found
+}

@@ -1,0 +1,99 @@
+//! What runs: the processes of each unit, since when, and which files of `/usr` they have mapped.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+
+use crate::root::unit_of_cgroup;
+
+/// A process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Process {
+    /// Its number.
+    pub pid: u32,
+    /// When it started, hundredths of a second since the machine started (`CLOCK_BOOTTIME`).
+    pub started: u64,
+}
+
+/// The processes of all units. Threads of the kernel belong to none.
+pub(super) fn by_unit() -> BTreeMap<String, Vec<Process>> {
+    let mut found: BTreeMap<String, Vec<Process>> = BTreeMap::new();
+    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
+            continue;
+        };
+        // A process that ends meanwhile is left out.
+        let (Ok(cgroup), Ok(stat)) = (
+            fs::read_to_string(entry.path().join("cgroup")),
+            fs::read_to_string(entry.path().join("stat")),
+        ) else {
+            continue;
+        };
+        if let Some(started) = start_time(&stat)
+            && cgroup.trim_end() != "0::/"
+        {
+            found
+                .entry(unit_of_cgroup(&cgroup))
+                .or_default()
+                .push(Process { pid, started });
+        }
+    }
+    found
+}
+
+/// Field 22 of `/proc/PID/stat` (proc_pid_stat(5)). The name before it may hold anything, closing brackets too.
+fn start_time(stat: &str) -> Option<u64> {
+    let (_, rest) = stat.rsplit_once(')')?;
+    rest.split_whitespace().nth(19)?.parse().ok()
+}
+
+/// Now, in the same unit.
+pub(super) fn now() -> u64 {
+    let uptime = fs::read_to_string("/proc/uptime").unwrap_or_default();
+    let seconds = uptime.split(' ').next().unwrap_or_default();
+    let (whole, part) = seconds.split_once('.').unwrap_or((seconds, "0"));
+    whole.parse::<u64>().unwrap_or(0) * 100 + part.parse::<u64>().unwrap_or(0)
+}
+
+/// Paths below `/usr` that a process has mapped to execute.
+pub(super) fn mapped(pid: u32) -> BTreeSet<String> {
+    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default();
+    mapped_paths(&maps)
+}
+
+fn mapped_paths(maps: &str) -> BTreeSet<String> {
+    let executable = maps.lines().filter(|line| {
+        line.split_whitespace()
+            .nth(1)
+            .is_some_and(|mode| mode.contains('x'))
+    });
+    let paths = executable.filter_map(|line| line.find("/usr/").and_then(|at| line.get(at..)));
+    paths
+        .map(|path| path.trim_end_matches(" (deleted)").to_owned())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn fields_are_found_behind_odd_names() {
+        let stat = "7 (a) b) S 1 7 7 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 4711 0 0";
+        assert_eq!(start_time(stat), Some(4711));
+        assert_eq!(start_time(""), None);
+        let own = fs::read_to_string("/proc/self/stat").unwrap();
+        let started = start_time(&own).unwrap();
+        assert!(started > 0 && started <= now() + 1);
+    }
+
+    #[test]
+    fn only_code_of_usr_counts() {
+        let maps = "7f00-7f01 r-xp 00000000 00:1a 99 /usr/lib/x86_64-linux-gnu/libc.so.6\n\
+                    7f01-7f02 r--p 00000000 00:1a 99 /usr/share/data\n\
+                    7f02-7f03 r-xp 00000000 00:1a 98 /usr/bin/a b (deleted)\n\
+                    7f03-7f04 r-xp 00000000 00:00 0 [vdso]\n";
+        let paths: Vec<_> = mapped_paths(maps).into_iter().collect();
+        assert_eq!(paths, ["/usr/bin/a b", "/usr/lib/x86_64-linux-gnu/libc.so.6"]);
+    }
+}

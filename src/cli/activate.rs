@@ -1,0 +1,343 @@
+//! `keel switch`, `test`, `boot`, `dry-run`, `check`, `rollback`, `status`, `confirm`; `activate` is the same.
+
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, anyhow};
+
+use crate::activate::{self, Event, Goal, Line, Machine, Options, Plan, Target, code, observe_systems, plan};
+use crate::boot::record::{Record, TrialState};
+use crate::systemd::Manager;
+
+/// Where to go, and how carefully.
+#[derive(Debug, clap::Args)]
+pub(super) struct Args {
+    /// A generation's number, or a system's store path; the newest generation when left out.
+    #[arg(value_name = "GENERATION|SYSTEM")]
+    target: Option<String>,
+    /// Only say what would be done.
+    #[arg(long)]
+    dry_run: bool,
+    /// The plan as JSON (with --dry-run), or the journal as a JSON object per line.
+    #[arg(long)]
+    json: bool,
+    /// Go back unless `keel confirm` is called within this time; for a machine that is reached over the network.
+    #[arg(long, value_name = "TIME", value_parser = seconds)]
+    confirm: Option<u64>,
+    /// When the old system comes back, whatever hangs.
+    #[arg(long, value_name = "TIME", value_parser = seconds, default_value = "15min")]
+    deadline: u64,
+    /// How long a unit may take to stop, start or reload.
+    #[arg(long, value_name = "TIME", value_parser = seconds, default_value = "90s")]
+    unit_deadline: u64,
+    /// Mount point of the EFI system partition; found when left out.
+    #[arg(long, value_name = "PATH")]
+    esp: Option<PathBuf>,
+    /// Leave a switch that failed as it is, instead of going back.
+    #[arg(long)]
+    leave_failed: bool,
+    /// Switch although a program asked that the machine not be changed now.
+    #[arg(long)]
+    ignore_inhibitors: bool,
+}
+
+/// Which generation to go back to.
+#[derive(Debug, clap::Args)]
+pub(super) struct RollbackArgs {
+    /// The generation; the one before the current one when left out.
+    #[arg(long, value_name = "N")]
+    to: Option<u64>,
+    #[command(flatten)]
+    how: HowArgs,
+}
+
+/// How to go back.
+#[derive(Debug, clap::Args)]
+struct HowArgs {
+    /// Go back at the next boot, not now.
+    #[arg(long)]
+    boot: bool,
+    /// Only say what would be done.
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// What the machine runs.
+#[derive(Debug, clap::Args)]
+pub(super) struct StatusArgs {
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What a verb does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Activate, and boot it from now on.
+    Switch,
+    /// Activate, and keep nothing.
+    Test,
+    /// Try it at the next boot.
+    Boot,
+    /// Only say what would be done.
+    DryRun,
+    /// Only look whether the system is intact.
+    Check,
+}
+
+/// Runs a verb; returns the exit code.
+pub(super) fn run(kind: Kind, args: &Args) -> Result<u8> {
+    let machine = Machine::this()?;
+    let target = machine.target(args.target.as_deref())?;
+    match kind {
+        Kind::Check => {
+            machine.check_intact(&target.system)?;
+            println!("{} is intact", target.system);
+            Ok(code::DONE)
+        }
+        Kind::DryRun => dry_run(&machine, &target, args.json),
+        _ if args.dry_run => dry_run(&machine, &target, args.json),
+        Kind::Switch => go(&machine, options(Goal::Switch, target, args), args.json),
+        Kind::Test => go(&machine, options(Goal::Test, target, args), args.json),
+        Kind::Boot => go(&machine, options(Goal::Boot, target, args), args.json),
+    }
+}
+
+fn options(goal: Goal, target: Target, args: &Args) -> Options {
+    Options {
+        goal,
+        target,
+        esp: args.esp.clone(),
+        confirm: args.confirm,
+        deadline: args.deadline,
+        unit_deadline: args.unit_deadline,
+        leave_failed: args.leave_failed,
+        ignore_inhibitors: args.ignore_inhibitors,
+    }
+}
+
+/// `keel rollback`.
+pub(super) fn rollback(args: &RollbackArgs) -> Result<u8> {
+    let machine = Machine::this()?;
+    let number = match args.to {
+        Some(number) => number,
+        None => {
+            let current = machine.current()?;
+            let now = machine.generation_of(&current).unwrap_or(u64::MAX);
+            let generations = machine.profile.generations()?;
+            let before = generations.iter().rev().map(|generation| generation.number);
+            let mut before = before.filter(|number| *number < now);
+            before.next().ok_or_else(|| {
+                anyhow!("there is no generation before the current one; `keel generations` lists them")
+            })?
+        }
+    };
+    let target = machine.target(Some(&number.to_string()))?;
+    if args.how.dry_run {
+        return dry_run(&machine, &target, false);
+    }
+    let goal = if args.how.boot { Goal::Boot } else { Goal::Switch };
+    let options = Options {
+        goal,
+        target,
+        esp: None,
+        confirm: None,
+        deadline: 900,
+        unit_deadline: 90,
+        leave_failed: false,
+        ignore_inhibitors: false,
+    };
+    go(&machine, options, false)
+}
+
+fn go(machine: &Machine, options: Options, json: bool) -> Result<u8> {
+    let colour = std::io::stderr().is_terminal();
+    let mut tell = |line: &Line| {
+        // The switch goes on without its audience.
+        let _ = if json {
+            serde_json::to_string(line).map_or(Ok(()), |text| writeln!(std::io::stdout(), "{text}"))
+        } else {
+            say(&line.event, colour)
+        };
+    };
+    let (code, text) = activate::switch(machine, &options, &mut tell)?;
+    let mark = if code == code::DONE || code == code::REBOOT {
+        ""
+    } else {
+        "error: "
+    };
+    let _ = writeln!(std::io::stderr(), "keel: {mark}{text}");
+    Ok(code)
+}
+
+fn say(event: &Event, colour: bool) -> std::io::Result<()> {
+    let mut out = std::io::stderr();
+    let (dim, normal) = if colour { ("\x1b[2m", "\x1b[0m") } else { ("", "") };
+    match event {
+        Event::Plan { .. } | Event::Begin { .. } | Event::Phase { .. } | Event::End { .. } => Ok(()),
+        Event::Unit { unit, verb, result } => {
+            let result = if result == "done" {
+                String::new()
+            } else {
+                format!(": {result}")
+            };
+            writeln!(out, "  {verb:8} {unit}{result}")
+        }
+        Event::Pending { text } => writeln!(out, "  {dim}waiting for {text}{normal}"),
+        Event::Note { text } => writeln!(out, "  {text}"),
+        Event::Warning { text } => writeln!(out, "keel: warning: {text}"),
+        Event::Revert { reason } => writeln!(out, "keel: {reason}; going back to the old system"),
+    }
+}
+
+fn dry_run(machine: &Machine, target: &Target, json: bool) -> Result<u8> {
+    machine.check_intact(&target.system)?;
+    let current = machine.current()?;
+    let plan = if current == target.system {
+        Plan::default()
+    } else {
+        let mut manager = Manager::connect()?;
+        plan(&observe_systems(&mut manager, &current, &target.system)?)
+    };
+    if json {
+        println!("{}", serde_json::to_string_pretty(&plan)?);
+    } else {
+        print!("{}", describe(&plan));
+    }
+    Ok(if plan.is_partial() {
+        code::REBOOT
+    } else {
+        code::DONE
+    })
+}
+
+/// A plan, for people.
+fn describe(plan: &Plan) -> String {
+    let mut lines = Vec::new();
+    for step in &plan.steps {
+        lines.push(format!(
+            "{:8} {}  ({})",
+            step.verb.name(),
+            step.unit,
+            step.reasons.join(", ")
+        ));
+    }
+    if let Some(reason) = &plan.reexec {
+        lines.push(format!("reexec   systemd  ({reason})"));
+    }
+    for kept in &plan.kept {
+        lines.push(format!(
+            "keep     {}  ({}; not restarted: {})",
+            kept.unit,
+            kept.reasons.join(", "),
+            kept.because
+        ));
+    }
+    for reason in &plan.reboot {
+        lines.push(format!("reboot   for {reason}"));
+    }
+    for path in &plan.hidden {
+        lines.push(format!("hidden   {path}  (changed here; `keel etc diff {path}`)"));
+    }
+    for warning in &plan.warnings {
+        lines.push(format!("warning  {warning}"));
+    }
+    if lines.is_empty() {
+        lines.push("nothing has to be done with units".to_owned());
+    }
+    lines.push(String::new());
+    lines.join("\n")
+}
+
+/// `keel status`.
+pub(super) fn status(args: &StatusArgs) -> Result<u8> {
+    let machine = Machine::this()?;
+    let current = machine.current()?;
+    let link = |path: &str| std::fs::read_link(path).map(|path| path.to_string_lossy().into_owned());
+    let booted = link("/run/booted-system").unwrap_or_default();
+    let (record, fault) = Record::read(Path::new("/"));
+    let is_switching = machine.lock(std::time::Duration::ZERO).is_err();
+    let generation = machine.generation_of(&current);
+    if args.json {
+        let status = serde_json::json!({
+            "current": current,
+            "generation": generation,
+            "booted": booted,
+            "lastGood": record.last_good,
+            "trial": record.trial,
+            "switching": is_switching,
+        });
+        println!("{}", serde_json::to_string_pretty(&status)?);
+        return Ok(code::DONE);
+    }
+    let named = |system: &str| match machine.generation_of(system) {
+        Some(number) => format!("generation {number}  {system}"),
+        None => system.to_owned(),
+    };
+    println!("runs       {}", named(&current));
+    println!("booted     {}", named(&booted));
+    println!(
+        "last good  {}",
+        record
+            .last_good
+            .as_deref()
+            .map_or_else(|| "none yet".to_owned(), named)
+    );
+    match &record.trial {
+        Some(trial) => match &trial.state {
+            TrialState::Armed => println!("trial      generation {} at the next boot", trial.generation),
+            TrialState::Failed(reason) => {
+                println!("trial      generation {} failed: {reason}", trial.generation)
+            }
+        },
+        None => println!("trial      none"),
+    }
+    if is_switching {
+        println!("switching  right now");
+    }
+    if let Some(fault) = fault {
+        println!("warning    {fault}");
+    }
+    Ok(code::DONE)
+}
+
+/// A time: `90`, `90s`, `15min`, `1h`.
+fn seconds(text: &str) -> Result<u64, String> {
+    let (number, unit) = match text.find(|c: char| !c.is_ascii_digit()) {
+        Some(at) => text.split_at(at),
+        None => (text, "s"),
+    };
+    let factor = match unit.trim() {
+        "s" | "sec" => 1,
+        "m" | "min" => 60,
+        "h" => 3600,
+        _ => return Err("a time is a number of seconds, or like 90s, 15min, 1h".to_owned()),
+    };
+    number
+        .parse::<u64>()
+        .ok()
+        .and_then(|number| number.checked_mul(factor))
+        .filter(|seconds| (1..=86_400).contains(seconds))
+        .ok_or_else(|| "a time is between 1 second and 24 hours".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times() {
+        for (text, value) in [
+            ("90", Some(90)),
+            ("60s", Some(60)),
+            ("15min", Some(900)),
+            ("1h", Some(3600)),
+            ("0", None),
+            ("1d", None),
+            ("", None),
+            ("99999999999999999999", None),
+        ] {
+            assert_eq!(seconds(text).ok(), value, "{text}");
+        }
+    }
+}
