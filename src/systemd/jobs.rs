@@ -272,14 +272,16 @@ impl Jobs<'_> {
             .iter()
             .filter_map(|job| MANAGER.call("CancelJob", &job.unit, &job.id()?).ok())
             .collect();
-        // A refusal means that the job has just ended, and the signal of that came before.
-        for result in self
-            .manager
-            .client
-            .exchange(&requests, Instant::now() + AFTERMATH)
-        {
-            if let Err(error) = result {
-                log::debug!("{error}");
+        let deadline = Instant::now() + AFTERMATH;
+        let mut answered = true;
+        for result in self.manager.client.exchange(&requests, deadline) {
+            match result {
+                // No such job: it has just ended, and the signal of that came before.
+                Ok(_) | Err(Error::Refused { .. }) => {}
+                Err(error) => {
+                    log::warn!("jobs are left in systemd's queue: {error}");
+                    answered = false;
+                }
             }
         }
         while let Ok(Some(removed)) = self.manager.client.job_removed(Instant::now()) {
@@ -290,8 +292,9 @@ impl Jobs<'_> {
             };
             self.note(removed.path, outcome);
         }
-        for job in pending {
-            self.note(job.path, Outcome::TimedOut);
+        if answered {
+            // Whatever has no end yet lost its signal with an earlier connection.
+            let _pending = self.look(deadline);
         }
     }
 

@@ -1,0 +1,574 @@
+//! The systemd client against a real systemd.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    unused_results
+)]
+
+mod machine;
+
+use std::fs;
+use std::io;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use keel::systemd::{
+    Error, Logind, Manager, Mode, Outcome, PRIVATE_SOCKET, Patience, RefusalKind, ServiceType, Transient,
+    Verb,
+};
+use machine::inside;
+
+/// A service that ends its start once `/run/go` exists.
+const WAITS_FOR_GO: &str = "[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/sh -c 'until [ -e /run/go ]; do sleep 0.02; done'\n";
+
+/// When a test that hangs is given up. It decides nothing else.
+fn soon() -> Instant {
+    Instant::now() + Duration::from_secs(60)
+}
+
+fn write_unit(name: &str, text: &str) {
+    let path = Path::new("/etc/systemd/system").join(name);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, text).unwrap();
+}
+
+/// Connects, and makes the units known.
+fn manager_with(units: &[(&str, &str)]) -> Manager {
+    for (name, text) in units {
+        write_unit(name, text);
+    }
+    let mut manager = Manager::connect().unwrap();
+    wait_until(|| matches!(manager.system_state().unwrap().as_str(), "running" | "degraded"));
+    manager.daemon_reload(soon()).unwrap();
+    manager
+}
+
+fn wait_until(mut is_so: impl FnMut() -> bool) {
+    let deadline = soon();
+    while !is_so() {
+        assert!(Instant::now() < deadline, "it never came to that");
+        thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn refusal(error: Error) -> RefusalKind {
+    error.refusal().unwrap_or_else(|| panic!("{error}")).kind
+}
+
+fn outcome(manager: &mut Manager, verb: Verb, unit: &str) -> Outcome {
+    let finished = manager.run(verb, unit, soon()).unwrap();
+    assert!(!finished.inferred);
+    finished.outcome
+}
+
+#[test]
+fn units_are_listed_with_what_a_switch_wants_to_know() {
+    inside("units_are_listed_with_what_a_switch_wants_to_know", || {
+        let mut manager = manager_with(&[
+            (
+                "a.service",
+                "[Unit]\nDescription=One\nRefuseManualStop=yes\n[Service]\nExecStart=/bin/sleep infinity\n",
+            ),
+            ("a.service.d/x.conf", "[Service]\nExecReload=/bin/true\n"),
+            ("b.socket", "[Socket]\nListenStream=/run/b\n"),
+            ("b.service", "[Service]\nExecStart=/bin/true\n"),
+        ]);
+        assert!(
+            manager
+                .version()
+                .unwrap()
+                .starts_with(|c: char| c.is_ascii_digit())
+        );
+        assert_eq!(outcome(&mut manager, Verb::Start, "a.service"), Outcome::Done);
+        assert_eq!(outcome(&mut manager, Verb::Start, "b.socket"), Outcome::Done);
+
+        let listed = manager.list_units().unwrap();
+        let a = listed.iter().find(|unit| unit.name == "a.service").unwrap();
+        assert_eq!(
+            (a.description.as_str(), a.active.as_str(), a.sub.as_str()),
+            ("One", "active", "running")
+        );
+        assert_eq!(a.path, "/org/freedesktop/systemd1/unit/a_2eservice");
+        assert_eq!(a.job, None);
+
+        // All units at once, and one that doesn't exist.
+        let mut names: Vec<String> = listed.into_iter().map(|unit| unit.name).collect();
+        names.extend((0..200).map(|n| format!("missing-{n}.service")));
+        let units = manager.units(&names).unwrap();
+        for (name, unit) in names.iter().zip(&units) {
+            assert!(unit.names.contains(name), "{name}: {unit:?}");
+        }
+        assert!(units.last().unwrap().is_missing());
+        let b = manager.unit("b.service").unwrap();
+        assert_eq!(b.triggered_by, ["b.socket"]);
+
+        let a = manager.unit("a.service").unwrap();
+        assert_eq!(a.id, "a.service");
+        assert_eq!(a.fragment_path, "/etc/systemd/system/a.service");
+        assert_eq!(a.drop_in_paths, ["/etc/systemd/system/a.service.d/x.conf"]);
+        assert!(
+            a.is_up() && a.can_reload && a.refuse_manual_stop && !a.refuse_manual_start && a.main_pid > 1
+        );
+        assert_eq!(a.invocation_id.len(), 32);
+        assert!(a.active_enter_usec > 0 && a.unit_file_state == "static" && !a.need_daemon_reload);
+        assert_eq!(manager.unit_of_process(a.main_pid).unwrap(), "a.service");
+        let stop = manager.run(Verb::Stop, "a.service", soon()).unwrap_err();
+        assert_eq!(refusal(stop), RefusalKind::OnlyByDependency);
+
+        write_unit("a.service", "[Service]\nExecStart=/bin/sleep 1d\n");
+        assert!(manager.unit("a.service").unwrap().need_daemon_reload);
+        manager.daemon_reload(soon()).unwrap();
+        assert!(!manager.unit("a.service").unwrap().need_daemon_reload);
+    });
+}
+
+#[test]
+fn jobs_end_as_their_units_do() {
+    inside("jobs_end_as_their_units_do", || {
+        let mut manager = manager_with(&[
+            (
+                "good.service",
+                "[Service]\nExecStart=/bin/sleep infinity\nExecReload=/bin/true\n",
+            ),
+            ("bad.service", "[Service]\nType=oneshot\nExecStart=/bin/false\n"),
+            (
+                "needs-bad.service",
+                "[Unit]\nRequires=bad.service\nAfter=bad.service\n[Service]\nExecStart=/bin/true\n",
+            ),
+            (
+                "slow.service",
+                "[Service]\nType=oneshot\nTimeoutStartSec=1\nExecStart=/bin/sleep infinity\n",
+            ),
+            (
+                "slower.service",
+                "[Unit]\nJobRunningTimeoutSec=1\n[Service]\nType=oneshot\nExecStart=/bin/sleep infinity\n",
+            ),
+            (
+                "assert.service",
+                "[Unit]\nAssertPathExists=/nonexistent\n[Service]\nExecStart=/bin/true\n",
+            ),
+            (
+                "manual.service",
+                "[Unit]\nRefuseManualStart=yes\n[Service]\nExecStart=/bin/true\n",
+            ),
+            ("broken.service", "[Service]\n"),
+        ]);
+        std::os::unix::fs::symlink("/dev/null", "/etc/systemd/system/masked.service").unwrap();
+        manager.daemon_reload(soon()).unwrap();
+
+        for (verb, unit, expected) in [
+            (Verb::TryRestart, "good.service", Outcome::Done),
+            (Verb::Reload, "good.service", Outcome::Invalid),
+            (Verb::Start, "good.service", Outcome::Done),
+            (Verb::Start, "good.service", Outcome::Done),
+            (Verb::Reload, "good.service", Outcome::Done),
+            (Verb::ReloadOrRestart, "good.service", Outcome::Done),
+            (Verb::ReloadOrTryRestart, "good.service", Outcome::Done),
+            (Verb::Restart, "good.service", Outcome::Done),
+            (Verb::Stop, "good.service", Outcome::Done),
+            (Verb::Start, "bad.service", Outcome::Failed),
+            (Verb::Start, "needs-bad.service", Outcome::Dependency),
+            (Verb::Start, "slow.service", Outcome::Failed),
+            (Verb::Start, "slower.service", Outcome::Timeout),
+            (Verb::Start, "assert.service", Outcome::Assert),
+        ] {
+            assert_eq!(outcome(&mut manager, verb, unit), expected, "{verb} {unit}");
+        }
+        for (unit, expected) in [
+            ("nonesuch.service", RefusalKind::NoSuchUnit),
+            ("masked.service", RefusalKind::UnitMasked),
+            ("manual.service", RefusalKind::OnlyByDependency),
+            ("broken.service", RefusalKind::BadUnit),
+        ] {
+            let error = manager.run(Verb::Start, unit, soon()).unwrap_err();
+            assert!(
+                error
+                    .to_string()
+                    .starts_with(&format!("StartUnit {unit}: systemd refuses: ")),
+                "{error}"
+            );
+            assert_eq!(refusal(error), expected, "{unit}");
+        }
+
+        let bad = manager.unit("bad.service").unwrap();
+        assert_eq!(
+            (bad.active_state.as_str(), bad.result.as_str()),
+            ("failed", "exit-code")
+        );
+        assert_eq!(bad.exec_main_status, 1);
+        manager.reset_failed("bad.service").unwrap();
+        assert_eq!(manager.unit("bad.service").unwrap().active_state, "inactive");
+        let slow = manager.unit("slow.service").unwrap();
+        assert_eq!(
+            (slow.active_state.as_str(), slow.result.as_str()),
+            ("failed", "timeout")
+        );
+        manager.reset_failed_all().unwrap();
+        assert_eq!(manager.unit("slow.service").unwrap().active_state, "inactive");
+    });
+}
+
+#[test]
+fn hundreds_of_jobs_at_once_all_end() {
+    inside("hundreds_of_jobs_at_once_all_end", || {
+        let mut manager = manager_with(&[
+            (
+                "ok@.service",
+                "[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/true\n",
+            ),
+            ("no@.service", "[Service]\nType=oneshot\nExecStart=/bin/false\n"),
+        ]);
+        let units: Vec<String> = (0..150)
+            .flat_map(|n| [format!("ok@{n}.service"), format!("no@{n}.service")])
+            .collect();
+        let mut jobs = manager.jobs();
+        let refused = jobs.submit_all(
+            Verb::Start,
+            &[units.as_slice(), &["nonesuch.service".into()]].concat(),
+            Mode::Replace,
+        );
+        assert_eq!(refused.len(), 1);
+        assert_eq!(refused[0].0, "nonesuch.service");
+        let finished = jobs.wait(soon(), &mut |_| {});
+        assert_eq!(finished.len(), units.len());
+        for (unit, end) in units.iter().zip(&finished) {
+            let expected = if unit.starts_with("ok") {
+                Outcome::Done
+            } else {
+                Outcome::Failed
+            };
+            assert_eq!(
+                (&end.job.unit, &end.outcome, end.inferred),
+                (unit, &expected, false)
+            );
+        }
+    });
+}
+
+#[test]
+fn the_deadline_cancels_what_is_pending() {
+    inside("the_deadline_cancels_what_is_pending", || {
+        let mut manager = manager_with(&[
+            (
+                "stuck.service",
+                "[Service]\nType=oneshot\nTimeoutStartSec=infinity\nExecStart=/bin/sleep infinity\n",
+            ),
+            (
+                "behind.service",
+                "[Unit]\nRequires=stuck.service\nAfter=stuck.service\n[Service]\nExecStart=/bin/true\n",
+            ),
+            ("quick.service", "[Service]\nType=oneshot\nExecStart=/bin/true\n"),
+        ]);
+        let mut told = Vec::new();
+        let mut jobs = manager.jobs();
+        jobs.set_patience(Patience {
+            first: Duration::from_millis(200),
+            again: Duration::from_millis(200),
+        });
+        for unit in [
+            "stuck.service",
+            "behind.service",
+            "quick.service",
+            "stuck.service",
+        ] {
+            jobs.submit(Verb::Start, unit, Mode::Replace).unwrap();
+        }
+        let finished = jobs.wait(Instant::now() + Duration::from_secs(2), &mut |pending| {
+            told.push(pending.to_vec())
+        });
+        let outcomes: Vec<_> = finished
+            .iter()
+            .map(|end| (end.job.unit.as_str(), end.outcome.clone()))
+            .collect();
+        assert_eq!(
+            outcomes,
+            [
+                ("stuck.service", Outcome::TimedOut),
+                ("behind.service", Outcome::TimedOut),
+                ("quick.service", Outcome::Done),
+                ("stuck.service", Outcome::TimedOut),
+            ]
+        );
+        let last = told.last().expect("progress was told");
+        let queue = |unit: &str| {
+            last.iter()
+                .find(|job| job.unit == unit)
+                .unwrap()
+                .queue
+                .clone()
+                .unwrap()
+        };
+        assert_eq!(queue("stuck.service"), ("start".into(), "running".into()));
+        assert_eq!(queue("behind.service"), ("start".into(), "waiting".into()));
+        assert!(
+            manager
+                .list_units()
+                .unwrap()
+                .iter()
+                .all(|unit| unit.job.is_none())
+        );
+    });
+}
+
+#[test]
+fn reexecution_is_seen_and_survived() {
+    inside("reexecution_is_seen_and_survived", || {
+        let mut manager = manager_with(&[("wait.service", WAITS_FOR_GO)]);
+        for _ in 0..3 {
+            let done = manager.daemon_reexec(soon()).unwrap();
+            assert_eq!(done.from, done.to);
+            assert_eq!(manager.version().unwrap(), done.to);
+            manager.daemon_reload(soon()).unwrap();
+        }
+        // Another connection makes the manager execute itself anew while this one waits for a job.
+        let mut jobs = manager.jobs();
+        jobs.set_patience(Patience {
+            first: Duration::from_millis(50),
+            again: Duration::from_secs(60),
+        });
+        jobs.submit(Verb::Start, "wait.service", Mode::Replace).unwrap();
+        let mut tellings = 0;
+        let finished = jobs.wait(soon(), &mut |pending| {
+            assert_eq!(pending[0].unit, "wait.service");
+            tellings += 1;
+            Manager::connect().unwrap().daemon_reexec(soon()).unwrap();
+            fs::write("/run/go", "").unwrap();
+        });
+        assert_eq!(tellings, 1);
+        assert_eq!(finished[0].outcome, Outcome::Done);
+        // And while this one is idle.
+        Manager::connect().unwrap().daemon_reexec(soon()).unwrap();
+        assert_eq!(outcome(&mut manager, Verb::Stop, "wait.service"), Outcome::Done);
+    });
+}
+
+/// A socket before the manager's that can be cut.
+struct Cut {
+    open: Arc<AtomicBool>,
+    streams: Arc<Mutex<Vec<UnixStream>>>,
+}
+
+impl Cut {
+    fn before_the_manager(path: &str) -> Self {
+        let listener = UnixListener::bind(path).unwrap();
+        let cut = Self {
+            open: Arc::new(AtomicBool::new(true)),
+            streams: Arc::default(),
+        };
+        let (open, streams) = (Arc::clone(&cut.open), Arc::clone(&cut.streams));
+        thread::spawn(move || {
+            for client in listener.incoming().map(Result::unwrap) {
+                if !open.load(Ordering::SeqCst) {
+                    continue;
+                }
+                let server = UnixStream::connect(PRIVATE_SOCKET).unwrap();
+                for (from, to) in [(&client, &server), (&server, &client)] {
+                    let (mut from, mut to) = (from.try_clone().unwrap(), to.try_clone().unwrap());
+                    thread::spawn(move || io::copy(&mut from, &mut to));
+                }
+                streams.lock().unwrap().extend([client, server]);
+            }
+        });
+        cut
+    }
+
+    fn cut(&self) {
+        self.open.store(false, Ordering::SeqCst);
+        for stream in self.streams.lock().unwrap().drain(..) {
+            let _ = stream.shutdown(std::net::Shutdown::Both);
+        }
+    }
+
+    fn mend(&self) {
+        self.open.store(true, Ordering::SeqCst);
+    }
+}
+
+#[test]
+fn ends_of_jobs_that_nobody_saw_are_found_out() {
+    inside("ends_of_jobs_that_nobody_saw_are_found_out", || {
+        let mut other = manager_with(&[
+            ("good.service", WAITS_FOR_GO),
+            ("bad.service", &WAITS_FOR_GO.replace("done'", "done; exit 1'")),
+            ("later.service", &WAITS_FOR_GO.replace("/run/go", "/run/later")),
+        ]);
+        let cut = Cut::before_the_manager("/run/cut");
+        let mut manager = Manager::connect_to(Path::new("/run/cut")).unwrap();
+        let mut jobs = manager.jobs();
+        jobs.set_patience(Patience {
+            first: Duration::from_millis(50),
+            again: Duration::from_secs(60),
+        });
+        let refused = jobs.submit_all(
+            Verb::Start,
+            &["good.service", "bad.service", "later.service"],
+            Mode::Replace,
+        );
+        assert!(refused.is_empty());
+        let finished = jobs.wait(soon(), &mut |_| {
+            cut.cut();
+            fs::write("/run/go", "").unwrap();
+            wait_until(|| {
+                let states = other.units(&["good.service", "bad.service"]).unwrap();
+                states[0].active_state == "active" && states[1].active_state == "failed"
+            });
+            cut.mend();
+            thread::spawn(|| {
+                let mut third = Manager::connect().unwrap();
+                wait_until(|| third.unit("later.service").unwrap().active_state == "activating");
+                fs::write("/run/later", "").unwrap();
+            });
+        });
+        let outcomes: Vec<_> = finished
+            .iter()
+            .map(|end| (end.outcome.clone(), end.inferred))
+            .collect();
+        assert_eq!(outcomes[..2], [(Outcome::Done, true), (Outcome::Failed, true)]);
+        assert_eq!(outcomes[2].0, Outcome::Done);
+    });
+}
+
+#[test]
+fn a_manager_that_stays_away_is_given_up_at_the_deadline() {
+    inside("a_manager_that_stays_away_is_given_up_at_the_deadline", || {
+        drop(manager_with(&[("wait.service", WAITS_FOR_GO)]));
+        let cut = Cut::before_the_manager("/run/cut");
+        let mut manager = Manager::connect_to(Path::new("/run/cut")).unwrap();
+        let mut jobs = manager.jobs();
+        jobs.submit(Verb::Start, "wait.service", Mode::Replace).unwrap();
+        cut.cut();
+        let finished = jobs.wait(Instant::now() + Duration::from_millis(500), &mut |_| {});
+        assert_eq!(finished[0].outcome, Outcome::Lost);
+        let error = manager
+            .daemon_reload(Instant::now() + Duration::from_millis(200))
+            .unwrap_err();
+        assert!(
+            matches!(error, Error::Handshake { .. } | Error::Connect { .. }),
+            "{error}"
+        );
+    });
+}
+
+#[test]
+fn transient_units_run_at_once_and_by_timers() {
+    inside("transient_units_run_at_once_and_by_timers", || {
+        let mut manager = manager_with(&[]);
+        let mut jobs = manager.jobs();
+        let writes = Transient::service("writes.service", ["/bin/sh", "-c", "echo \"$WORD\" >/run/word"])
+            .description("Writes a word")
+            .service_type(ServiceType::Oneshot)
+            .environment(["WORD=kept as it is: $x %n"])
+            .output("null")
+            .no_default_dependencies()
+            .ignore_on_isolate()
+            .kill_mode("mixed")
+            .stop_timeout(Duration::from_secs(5))
+            .remain_after_exit();
+        jobs.submit_transient(&writes, Mode::Fail).unwrap();
+        let again = jobs.submit_transient(&writes, Mode::Fail).unwrap_err();
+        assert_eq!(refusal(again), RefusalKind::UnitExists);
+        assert_eq!(jobs.wait(soon(), &mut |_| {})[0].outcome, Outcome::Done);
+        assert_eq!(fs::read_to_string("/run/word").unwrap(), "kept as it is: $x %n\n");
+        assert_eq!(manager.unit("writes.service").unwrap().sub_state, "exited");
+        assert_eq!(outcome(&mut manager, Verb::Stop, "writes.service"), Outcome::Done);
+        assert!(
+            manager
+                .list_units()
+                .unwrap()
+                .iter()
+                .all(|unit| unit.name != "writes.service")
+        );
+
+        let timer = Transient::service("later.service", ["/bin/touch", "/run/later"])
+            .service_type(ServiceType::Oneshot)
+            .after(Duration::from_millis(300));
+        let mut jobs = manager.jobs();
+        jobs.submit_transient(&timer, Mode::Fail).unwrap();
+        assert_eq!(jobs.wait(soon(), &mut |_| {})[0].outcome, Outcome::Done);
+        wait_until(|| Path::new("/run/later").exists());
+        wait_until(|| {
+            manager
+                .list_units()
+                .unwrap()
+                .iter()
+                .all(|unit| !unit.name.starts_with("later."))
+        });
+
+        // A timer that is stopped in time takes its service along.
+        let never = Transient::service("never.service", ["/bin/touch", "/run/never"])
+            .after(Duration::from_secs(3600));
+        let mut jobs = manager.jobs();
+        jobs.submit_transient(&never, Mode::Fail).unwrap();
+        assert_eq!(jobs.wait(soon(), &mut |_| {})[0].outcome, Outcome::Done);
+        assert_eq!(manager.unit("never.timer").unwrap().triggers, ["never.service"]);
+        assert_eq!(outcome(&mut manager, Verb::Stop, "never.timer"), Outcome::Done);
+        wait_until(|| {
+            manager
+                .list_units()
+                .unwrap()
+                .iter()
+                .all(|unit| !unit.name.starts_with("never."))
+        });
+
+        let fails = Transient::service("fails.service", ["/bin/false"])
+            .service_type(ServiceType::Oneshot)
+            .keep_when_failed();
+        let mut jobs = manager.jobs();
+        jobs.submit_transient(&fails, Mode::Fail).unwrap();
+        assert_eq!(jobs.wait(soon(), &mut |_| {})[0].outcome, Outcome::Failed);
+        assert_eq!(manager.unit("fails.service").unwrap().active_state, "failed");
+        manager.reset_failed("fails.service").unwrap();
+        wait_until(|| manager.unit("fails.service").unwrap().is_missing());
+    });
+}
+
+#[test]
+fn the_system_bus_serves_as_well() {
+    inside("the_system_bus_serves_as_well", || {
+        assert!(Logind::connect().err().unwrap().is_absent());
+        let mut private = manager_with(&[
+            (
+                "dbus.socket",
+                "[Unit]\nDefaultDependencies=no\n[Socket]\nListenStream=/run/dbus/system_bus_socket\n",
+            ),
+            (
+                "dbus.service",
+                "[Unit]\nDefaultDependencies=no\nRequires=dbus.socket\n[Service]\nType=notify\n\
+                 ExecStart=/usr/bin/dbus-daemon --system --address=systemd: --nofork --nopidfile\n",
+            ),
+            ("wait.service", WAITS_FOR_GO),
+        ]);
+        assert_eq!(outcome(&mut private, Verb::Start, "dbus.service"), Outcome::Done);
+        // PID 1 takes its name on the bus a little after the bus is up.
+        wait_until(|| Manager::connect_bus().is_ok());
+        let mut manager = Manager::connect_bus().unwrap();
+        assert_eq!(manager.version().unwrap(), private.version().unwrap());
+
+        let error = Logind::connect().unwrap().list_inhibitors().unwrap_err();
+        assert!(error.is_absent(), "{error}");
+
+        let mut jobs = manager.jobs();
+        jobs.set_patience(Patience {
+            first: Duration::from_millis(50),
+            again: Duration::from_secs(60),
+        });
+        jobs.submit(Verb::Start, "wait.service", Mode::Replace).unwrap();
+        let finished = jobs.wait(soon(), &mut |_| fs::write("/run/go", "").unwrap());
+        assert_eq!(
+            (&finished[0].outcome, finished[0].inferred),
+            (&Outcome::Done, false)
+        );
+        manager.daemon_reload(soon()).unwrap();
+        manager.daemon_reexec(soon()).unwrap();
+        assert_eq!(outcome(&mut manager, Verb::Stop, "wait.service"), Outcome::Done);
+        // The bus goes down under both: the private socket doesn't care.
+        assert_eq!(outcome(&mut private, Verb::Stop, "dbus.socket"), Outcome::Done);
+        assert_eq!(outcome(&mut private, Verb::Stop, "dbus.service"), Outcome::Done);
+        assert!(manager.version().unwrap_err().is_absent());
+    });
+}
