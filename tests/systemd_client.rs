@@ -28,7 +28,7 @@ const WAITS_FOR_GO: &str = "[Service]\nType=oneshot\nRemainAfterExit=yes\nExecSt
 
 /// When a test that hangs is given up. It decides nothing else.
 fn soon() -> Instant {
-    Instant::now() + Duration::from_secs(60)
+    Instant::now() + Duration::from_mins(1)
 }
 
 fn write_unit(name: &str, text: &str) {
@@ -56,7 +56,7 @@ fn wait_until(mut is_so: impl FnMut() -> bool) {
     }
 }
 
-fn refusal(error: Error) -> RefusalKind {
+fn refusal(error: &Error) -> RefusalKind {
     error.refusal().unwrap_or_else(|| panic!("{error}")).kind
 }
 
@@ -118,7 +118,7 @@ fn units_are_listed_with_what_a_switch_wants_to_know() {
         assert!(a.active_enter_usec > 0 && a.unit_file_state == "static" && !a.need_daemon_reload);
         assert_eq!(manager.unit_of_process(a.main_pid).unwrap(), "a.service");
         let stop = manager.run(Verb::Stop, "a.service", soon()).unwrap_err();
-        assert_eq!(refusal(stop), RefusalKind::OnlyByDependency);
+        assert_eq!(refusal(&stop), RefusalKind::OnlyByDependency);
 
         write_unit("a.service", "[Service]\nExecStart=/bin/sleep 1d\n");
         assert!(manager.unit("a.service").unwrap().need_daemon_reload);
@@ -192,7 +192,7 @@ fn jobs_end_as_their_units_do() {
                     .starts_with(&format!("StartUnit {unit}: systemd refuses: ")),
                 "{error}"
             );
-            assert_eq!(refusal(error), expected, "{unit}");
+            assert_eq!(refusal(&error), expected, "{unit}");
         }
 
         let bad = manager.unit("bad.service").unwrap();
@@ -279,7 +279,7 @@ fn the_deadline_cancels_what_is_pending() {
             jobs.submit(Verb::Start, unit, Mode::Replace).unwrap();
         }
         let finished = jobs.wait(Instant::now() + Duration::from_secs(2), &mut |pending| {
-            told.push(pending.to_vec())
+            told.push(pending.to_vec());
         });
         let outcomes: Vec<_> = finished
             .iter()
@@ -329,7 +329,7 @@ fn reexecution_is_seen_and_survived() {
         let mut jobs = manager.jobs();
         jobs.set_patience(Patience {
             first: Duration::from_millis(50),
-            again: Duration::from_secs(60),
+            again: Duration::from_mins(1),
         });
         jobs.submit(Verb::Start, "wait.service", Mode::Replace).unwrap();
         let mut tellings = 0;
@@ -402,7 +402,7 @@ fn ends_of_jobs_that_nobody_saw_are_found_out() {
         let mut jobs = manager.jobs();
         jobs.set_patience(Patience {
             first: Duration::from_millis(50),
-            again: Duration::from_secs(60),
+            again: Duration::from_mins(1),
         });
         let refused = jobs.submit_all(
             Verb::Start,
@@ -471,7 +471,7 @@ fn transient_units_run_at_once_and_by_timers() {
             .remain_after_exit();
         jobs.submit_transient(&writes, Mode::Fail).unwrap();
         let again = jobs.submit_transient(&writes, Mode::Fail).unwrap_err();
-        assert_eq!(refusal(again), RefusalKind::UnitExists);
+        assert_eq!(refusal(&again), RefusalKind::UnitExists);
         assert_eq!(jobs.wait(soon(), &mut |_| {})[0].outcome, Outcome::Done);
         assert_eq!(fs::read_to_string("/run/word").unwrap(), "kept as it is: $x %n\n");
         assert_eq!(manager.unit("writes.service").unwrap().sub_state, "exited");
@@ -500,8 +500,8 @@ fn transient_units_run_at_once_and_by_timers() {
         });
 
         // A timer that is stopped in time takes its service along.
-        let never = Transient::service("never.service", ["/bin/touch", "/run/never"])
-            .after(Duration::from_secs(3600));
+        let never =
+            Transient::service("never.service", ["/bin/touch", "/run/never"]).after(Duration::from_hours(1));
         let mut jobs = manager.jobs();
         jobs.submit_transient(&never, Mode::Fail).unwrap();
         assert_eq!(jobs.wait(soon(), &mut |_| {})[0].outcome, Outcome::Done);
@@ -555,7 +555,7 @@ fn the_system_bus_serves_as_well() {
         let mut jobs = manager.jobs();
         jobs.set_patience(Patience {
             first: Duration::from_millis(50),
-            again: Duration::from_secs(60),
+            again: Duration::from_mins(1),
         });
         jobs.submit(Verb::Start, "wait.service", Mode::Replace).unwrap();
         let finished = jobs.wait(soon(), &mut |_| fs::write("/run/go", "").unwrap());

@@ -12,7 +12,7 @@ use super::link::{Link, Unanswered};
 use super::signal::JobRemoved;
 
 /// How long an ordinary call may take. PID 1 answers none while it reloads, which can take long on a slow machine.
-pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(60);
+pub(super) const CALL_TIMEOUT: Duration = Duration::from_mins(1);
 /// How many calls are on their way at most. They must fit in the buffers of a socket: else both sides could wait for the
 /// other one to read.
 const IN_FLIGHT: usize = 64;

@@ -13,10 +13,10 @@ use std::time::{Duration, Instant};
 /// In the environment of a test that runs inside of a machine: the test's name.
 const INSIDE: &str = "KEEL_TEST_INSIDE_MACHINE";
 /// Generous: the time limits decide nothing but when a broken machine is given up.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// What makes the namespaces a machine. Host files can't be changed from inside, nor can the host's kernel settings.
-const SETUP: &str = r#"
+const SETUP: &str = r"
 set -e
 mount -o remount,bind,ro /
 mount -t tmpfs -o mode=755 run /run
@@ -38,7 +38,7 @@ for target in default basic sysinit sockets shutdown; do
   printf '[Unit]\nDescription=%s\nDefaultDependencies=no\n' $target >/usr/lib/systemd/system/$target.target
 done
 exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin container=keel-test /lib/systemd/systemd --system --show-status=no
-"#;
+";
 
 /// Runs `body` beside a new systemd. `test` is the full name of the calling test: the machine runs this test program
 /// again, with this test alone.
@@ -144,7 +144,7 @@ impl Machine {
                 "--target",
                 &self.init.to_string(),
             ])
-            .args(["--pid", "--mount", "--ipc", "--uts", "--net", "--"]);
+            .args(["--pid", "--mount", "--ipc", "--uts", "--net", "--root", "--"]);
         command
     }
 }
