@@ -1,6 +1,6 @@
 //! keel: declarative generations for Debian.
 //!
-//! Dependencies point one way: `cli → {system, boot, initrd} → {root, store, block} → sys`. `init` uses `block`,
+//! Dependencies point one way: `cli → {system, boot, initrd, systemd} → {root, store, block} → sys`. `init` uses `block`,
 //! `root`, `sys` and the pure parts of `system`. What needs a database, a compressor written in C or an argument
 //! parser stands behind the feature `tools`, which `keel-init` is built without.
 

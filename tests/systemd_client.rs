@@ -12,6 +12,7 @@ use std::fs;
 use std::io;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -341,9 +342,35 @@ fn reexecution_is_seen_and_survived() {
         });
         assert_eq!(tellings, 1);
         assert_eq!(finished[0].outcome, Outcome::Done);
-        // And while this one is idle.
+        // And while this one is idle, or makes calls.
         Manager::connect().unwrap().daemon_reexec(soon()).unwrap();
+        let other = thread::spawn(|| Manager::connect().unwrap().daemon_reexec(soon()).unwrap());
+        while !other.is_finished() {
+            assert!(manager.unit("wait.service").unwrap().is_up());
+        }
         assert_eq!(outcome(&mut manager, Verb::Stop, "wait.service"), Outcome::Done);
+    });
+}
+
+#[test]
+fn a_full_run_is_named_as_what_forbids_a_reload() {
+    inside("a_full_run_is_named_as_what_forbids_a_reload", || {
+        let mut manager = manager_with(&[]);
+        let remount = |size: &str| {
+            Command::new("mount")
+                .args(["-o", size, "/run"])
+                .status()
+                .unwrap()
+                .success()
+        };
+        assert!(remount("remount,size=4M"));
+        let error = manager.daemon_reload(soon()).unwrap_err();
+        assert_eq!(refusal(&error), RefusalKind::RunIsFull, "{error}");
+        let error = manager.daemon_reexec(soon()).unwrap_err();
+        assert_eq!(refusal(&error), RefusalKind::RunIsFull, "{error}");
+        assert!(error.to_string().contains("make room in /run"), "{error}");
+        assert!(remount("remount,size=100M"));
+        manager.daemon_reload(soon()).unwrap();
     });
 }
 
@@ -569,6 +596,7 @@ fn the_system_bus_serves_as_well() {
         // The bus goes down under both: the private socket doesn't care.
         assert_eq!(outcome(&mut private, Verb::Stop, "dbus.socket"), Outcome::Done);
         assert_eq!(outcome(&mut private, Verb::Stop, "dbus.service"), Outcome::Done);
+        manager.set_call_timeout(Duration::from_millis(500));
         assert!(manager.version().unwrap_err().is_absent());
     });
 }

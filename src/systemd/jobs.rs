@@ -1,7 +1,6 @@
 //! Many jobs at once, and waiting for their ends.
 
 use std::collections::HashMap;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use zbus::OwnedObjectPath;
@@ -34,8 +33,8 @@ impl Default for Patience {
 
 /// How long the manager may take to cancel jobs and to tell what became of others, once the deadline has passed.
 const AFTERMATH: Duration = Duration::from_secs(10);
-/// Between two attempts to reach a manager that is away.
-const RETRY_EVERY: Duration = Duration::from_millis(100);
+/// How long the look at the queue may take before the caller is told of what waits without it.
+const GLANCE: Duration = Duration::from_secs(2);
 
 /// `a(usssoo)` of `ListJobs`, one element: number, unit, type, state, path, path of the unit.
 type JobRow = (u32, String, String, String, OwnedObjectPath, OwnedObjectPath);
@@ -153,7 +152,7 @@ impl Jobs<'_> {
         let mut tell_at = Instant::now() + self.patience.first;
         while !self.pending().is_empty() && Instant::now() < deadline {
             if Instant::now() >= tell_at {
-                let pending = self.look(deadline);
+                let pending = self.look(deadline.min(Instant::now() + GLANCE));
                 if !pending.is_empty() {
                     progress(&pending);
                 }
@@ -216,7 +215,7 @@ impl Jobs<'_> {
             .filter(|job| !queue.contains_key(&job.path))
             .collect();
         let names: Vec<&str> = gone.iter().map(|job| job.unit.as_str()).collect();
-        match self.manager.units(&names) {
+        match self.manager.units_until(&names, deadline) {
             Ok(units) => {
                 for (job, unit) in gone.into_iter().zip(units) {
                     let outcome = Outcome::inferred(job.verb, &unit);
@@ -234,7 +233,6 @@ impl Jobs<'_> {
     /// The manager's queue: type and state by path.
     fn queue(&mut self, deadline: Instant) -> Result<HashMap<String, (String, String)>, Error> {
         let request = MANAGER.call("ListJobs", "", &())?;
-        let deadline = deadline.min(self.manager.client.deadline());
         let rows: Vec<JobRow> = self.manager.client.call(&request, deadline)?;
         Ok(rows
             .into_iter()
@@ -254,14 +252,12 @@ impl Jobs<'_> {
             .collect()
     }
 
-    /// Connects again and looks what became of the jobs meanwhile.
+    /// Connects again and looks what became of the jobs meanwhile. The client itself is patient with a manager that is
+    /// away.
     fn reconnect(&mut self, deadline: Instant) {
         match self.manager.client.link(deadline) {
             Ok(_) => drop(self.look(deadline)),
-            Err(error) => {
-                log::debug!("waiting for systemd: {error}");
-                thread::sleep(RETRY_EVERY.min(deadline.saturating_duration_since(Instant::now())));
-            }
+            Err(error) => log::debug!("waiting for systemd: {error}"),
         }
     }
 
