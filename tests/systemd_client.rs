@@ -568,6 +568,18 @@ fn the_system_bus_serves_as_well() {
                 "[Unit]\nDefaultDependencies=no\nRequires=dbus.socket\n[Service]\nType=notify\n\
                  ExecStart=/usr/bin/dbus-daemon --system --address=systemd: --nofork --nopidfile\n",
             ),
+            (
+                "systemd-logind.service",
+                "[Unit]\nAfter=dbus.service\n[Service]\nType=notify\nRuntimeDirectory=systemd/sessions systemd/seats systemd/users systemd/inhibit\nExecStart=/lib/systemd/systemd-logind\n",
+            ),
+            (
+                "user@.service",
+                "[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/true\n",
+            ),
+            (
+                "user-runtime-dir@.service",
+                "[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/true\n",
+            ),
             ("wait.service", WAITS_FOR_GO),
         ]);
         assert_eq!(outcome(&mut private, Verb::Start, "dbus.service"), Outcome::Done);
@@ -578,6 +590,73 @@ fn the_system_bus_serves_as_well() {
 
         let error = Logind::connect().unwrap().list_inhibitors().unwrap_err();
         assert!(error.is_absent(), "{error}");
+
+        assert_eq!(
+            outcome(&mut manager, Verb::Start, "systemd-logind.service"),
+            Outcome::Done
+        );
+        let mut logind = Logind::connect().unwrap();
+        let held = Transient::service(
+            "held.service",
+            [
+                "/usr/bin/systemd-inhibit",
+                "--what=shutdown:sleep",
+                "--who=me",
+                "--why=a reason",
+                "/bin/sleep",
+                "infinity",
+            ],
+        );
+        let mut jobs = manager.jobs();
+        jobs.submit_transient(&held, Mode::Fail).unwrap();
+        assert_eq!(jobs.wait(soon(), &mut |_| {})[0].outcome, Outcome::Done);
+        wait_until(|| !logind.list_inhibitors().unwrap().is_empty());
+        let inhibitor = logind.list_inhibitors().unwrap().remove(0);
+        assert_eq!(
+            [&inhibitor.what, &inhibitor.who, &inhibitor.why, &inhibitor.mode],
+            ["shutdown:sleep", "me", "a reason", "block"]
+        );
+        assert_eq!(inhibitor.uid, 0);
+        assert_eq!(manager.unit_of_process(inhibitor.pid).unwrap(), "held.service");
+        assert_eq!(logind.list_sessions().unwrap(), []);
+        // What pam_systemd calls at a login: uid, leader, service, type, class, desktop, seat, vtnr, tty, display, …
+        let leader = inhibitor.pid.to_string();
+        let login = Command::new("busctl")
+            .args([
+                "--system",
+                "call",
+                "org.freedesktop.login1",
+                "/org/freedesktop/login1",
+            ])
+            .args([
+                "org.freedesktop.login1.Manager",
+                "CreateSession",
+                "uusssssussbssa(sv)",
+            ])
+            .args([
+                "0", &leader, "login", "tty", "user", "", "", "0", "ttyS0", "", "false", "", "", "0",
+            ])
+            .output()
+            .unwrap();
+        assert!(
+            login.status.success(),
+            "{}",
+            String::from_utf8_lossy(&login.stderr)
+        );
+        let session = logind.list_sessions().unwrap().remove(0);
+        assert_eq!(
+            [&session.user, &session.tty, &session.kind, &session.class],
+            ["root", "ttyS0", "tty", "user"]
+        );
+        assert_eq!((session.uid, session.leader), (0, inhibitor.pid));
+        // The session lasts as long as a file descriptor in the answer, which busctl has closed.
+        wait_until(|| {
+            logind
+                .list_sessions()
+                .unwrap()
+                .iter()
+                .all(|session| !session.holds_console())
+        });
 
         let mut jobs = manager.jobs();
         jobs.set_patience(Patience {
