@@ -4,11 +4,17 @@
 //! and util-linux. The machine sees the host's files read-only; its `/run`, `/dev`, `/etc/systemd` and the directory of
 //! packaged units are new. Everything ends with the test: the PID namespace takes its processes along.
 
+#![allow(dead_code, unused_imports, reason = "each test file uses a part of it")]
+
+mod steps;
+
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
+
+pub(crate) use steps::{WAITS_FOR_GO, manager_with, outcome, refusal, soon, wait_until, write_unit};
 
 /// In the environment of a test that runs inside of a machine: the test's name.
 const INSIDE: &str = "KEEL_TEST_INSIDE_MACHINE";
