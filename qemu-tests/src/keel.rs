@@ -20,6 +20,23 @@ pub(crate) struct Keel {
     pub init: PathBuf,
 }
 
+/// A generation to make.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Import<'a> {
+    /// The machine's root.
+    pub root: &'a Path,
+    /// The root file system.
+    pub rootfs: &'a Path,
+    /// Kernel parameters.
+    pub parameters: &'a [String],
+    /// A ready initrd.
+    pub initrd: Option<&'a Path>,
+    /// Health checks.
+    pub health: Option<&'a Path>,
+    /// Whether the profile's current generation stays.
+    pub keep_current: bool,
+}
+
 impl Keel {
     /// Builds both.
     pub(crate) fn build() -> Result<Keel> {
@@ -73,6 +90,28 @@ impl Keel {
         tool.run()
     }
 
+    /// Makes a root file system a generation, with everything said.
+    pub(crate) fn import_with(&self, import: &Import<'_>) -> Result<()> {
+        let mut tool = self
+            .verb(&["import", "keel", "--set", "common"])
+            .arg("--rootfs")
+            .arg(import.rootfs)
+            .arg("--store")
+            .arg(import.root);
+        for parameter in import.parameters {
+            tool = tool.arg(format!("--kernel-param={parameter}"));
+        }
+        for (option, path) in [("--initrd", import.initrd), ("--health", import.health)] {
+            if let Some(path) = path {
+                tool = tool.arg(option).arg(path);
+            }
+        }
+        if import.keep_current {
+            tool = tool.arg("--keep-current");
+        }
+        tool.run()
+    }
+
     /// Writes the boot menu of the machine whose root is at `root`.
     pub(crate) fn boot_update(&self, root: &Path, esp: &Path) -> Result<()> {
         self.verb(&["boot", "update", "--timeout", "3"])
@@ -85,7 +124,16 @@ impl Keel {
 
     /// Builds an initrd from the modules of `tree`, of one of the sets.
     pub(crate) fn initrd(&self, tree: &Path, set: &str, output: &Path) -> Result<()> {
-        self.verb(&["initrd", "--set", set])
+        self.initrd_with(tree, set, &[], output)
+    }
+
+    /// The same, with further modules.
+    pub(crate) fn initrd_with(&self, tree: &Path, set: &str, modules: &[&str], output: &Path) -> Result<()> {
+        let mut tool = self.verb(&["initrd", "--set", set]);
+        for module in modules {
+            tool = tool.arg(format!("--module={module}"));
+        }
+        tool
             .arg("--root")
             .arg(tree)
             .arg("--output")

@@ -14,6 +14,7 @@ use crate::keel::Keel;
 use crate::layout::{Layout, ROOT_PASSWORD, ROOT_UUID};
 use crate::process::Tool;
 use crate::report::Figures;
+use crate::switching::Switching;
 use crate::rootfs::{RootFileSystems, root_file_systems};
 
 /// Room that the root file system has beside what is in it, in MiB.
@@ -34,6 +35,7 @@ pub(crate) struct Made {
     pub root: PathBuf,
     contents_key: Key,
     layouts: [(Layout, Mutex<Option<Disks>>); 4],
+    switching: Mutex<Option<Switching>>,
     notes: PathBuf,
     /// Times and sizes.
     pub figures: Figures,
@@ -86,6 +88,7 @@ impl Made {
                 Layout::LuksOnLvm,
             ]
             .map(|layout| (layout, Mutex::new(None))),
+            switching: Mutex::new(None),
             notes: notes.to_owned(),
             figures,
         };
@@ -116,6 +119,18 @@ impl Made {
                 })
         })?;
         Ok(slot.insert(Disks::in_directory(directory, layout)).clone())
+    }
+
+    /// The machine for live switches; the first caller makes it.
+    pub(crate) fn switching(&self) -> Result<Switching> {
+        let mut slot = self.switching.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(made) = slot.as_ref() {
+            return Ok(made.clone());
+        }
+        let made = self
+            .figures
+            .time("generations to switch between", || Switching::make(&self.cache, &self.keel, &self.systems))?;
+        Ok(slot.insert(made).clone())
     }
 
     /// The store path that a generation of the profile points to, newest first.
@@ -201,11 +216,11 @@ fn store(keel: &Keel, systems: &RootFileSystems, directory: &Path) -> Result<()>
         .arg(&esp)
         .arg(".")
         .run()?;
-    image(&root, &directory.join("root.ext4"))
+    image(&root, &directory.join("root.ext4"), FREE_MIB).map(drop)
 }
 
-/// An ext4 image of `root`, with hard links and extended attributes.
-fn image(root: &Path, path: &Path) -> Result<()> {
+/// An ext4 image of `root`, with hard links, extended attributes and some free room. Returns its size in MiB.
+pub(crate) fn image(root: &Path, path: &Path, free_mib: u64) -> Result<u64> {
     let used = Tool::new("du")
         .args(["--summarize", "--block-size=1M"])
         .arg(root)
@@ -215,7 +230,7 @@ fn image(root: &Path, path: &Path) -> Result<()> {
         .next()
         .and_then(|size| size.parse().ok())
         .context("du says no size")?;
-    let size = used + used / 8 + FREE_MIB;
+    let size = used + used / 8 + free_mib;
     Tool::new("mke2fs")
         .args([
             "-q",
@@ -235,7 +250,8 @@ fn image(root: &Path, path: &Path) -> Result<()> {
         .arg(root)
         .arg(path)
         .arg(format!("{size}M"))
-        .run()
+        .run()?;
+    Ok(size)
 }
 
 /// Times something and notes it.

@@ -19,6 +19,7 @@ mod report;
 mod rootfs;
 mod scenarios;
 mod suite;
+mod switching;
 mod tables;
 mod texts;
 

@@ -22,6 +22,7 @@ const PACKAGES: &[&str] = &[
     "kmod",
     "libcap2-bin",
     "linux-image-amd64",
+    "linux-image-cloud-amd64",
     "login",
     "lvm2",
     "passwd",
@@ -71,6 +72,8 @@ pub(crate) struct RootFileSystems {
     pub kernel: PathBuf,
     /// A tree with the kernel's modules.
     pub modules: PathBuf,
+    /// A tree with another kernel: `boot` and `usr/lib/modules`.
+    pub cloud: PathBuf,
     /// Names them all.
     pub key: Key,
 }
@@ -88,6 +91,7 @@ pub(crate) fn root_file_systems(cache: &Cache) -> Result<RootFileSystems> {
         builder_initrd: made.join("builder.cpio"),
         kernel: made.join("vmlinuz"),
         modules: made.join("modules"),
+        cloud: made.join("cloud"),
         key,
     })
 }
@@ -152,13 +156,8 @@ fn stub_repository(directory: &Path) -> Result<PathBuf> {
 /// Makes the two generations' archives and the builder's initrd out of the base.
 fn derive(base: &Path, directory: &Path) -> Result<()> {
     let tree = directory.join("tree");
-    fs::create_dir(&tree).context("the tree can't be made")?;
-    Tool::new("tar")
-        .args(["--xattrs", "--xattrs-include=*", "--numeric-owner", "-xpf"])
-        .arg(base)
-        .arg("-C")
-        .arg(&tree)
-        .run()?;
+    unpack(base, &tree)?;
+    set_cloud_kernel_aside(&tree, &directory.join("cloud"))?;
     first_generation(&tree)?;
     pack(&tree, &directory.join("gen1.tar"))?;
     let _ =
@@ -176,6 +175,37 @@ fn derive(base: &Path, directory: &Path) -> Result<()> {
         }
     }
     fs::remove_dir_all(&tree).context("the tree can't be removed")
+}
+
+/// Unpacks an archive into a new directory.
+pub(crate) fn unpack(archive: &Path, to: &Path) -> Result<()> {
+    fs::create_dir(to).with_context(|| format!("{} can't be made", to.display()))?;
+    Tool::new("tar")
+        .args(["--xattrs", "--xattrs-include=*", "--numeric-owner", "-xpf"])
+        .arg(archive)
+        .arg("-C")
+        .arg(to)
+        .run()
+}
+
+/// A system has one kernel: that for clouds is kept for the generation that has another one.
+fn set_cloud_kernel_aside(tree: &Path, aside: &Path) -> Result<()> {
+    let mut ordinary = None;
+    for part in ["boot", "usr/lib/modules"] {
+        fs::create_dir_all(aside.join(part)).context("the second kernel can't be kept")?;
+        for entry in fs::read_dir(tree.join(part))? {
+            let entry = entry?;
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if name.contains("-cloud-") {
+                fs::rename(entry.path(), aside.join(part).join(&name)).context("the second kernel can't be kept")?;
+            } else if name.starts_with("vmlinuz-") {
+                ordinary = Some(name);
+            }
+        }
+    }
+    let link = tree.join("vmlinuz");
+    let _ = fs::remove_file(&link);
+    symlink(format!("boot/{}", ordinary.context("there is no kernel")?), &link).context("the kernel can't be linked")
 }
 
 /// What makes a Debian tree the first generation of a test machine.
@@ -289,7 +319,7 @@ fn pack(tree: &Path, archive: &Path) -> Result<()> {
         .run()
 }
 
-fn write(path: &Path, text: &str) -> Result<()> {
+pub(crate) fn write(path: &Path, text: &str) -> Result<()> {
     let failed = || format!("{} can't be written", path.display());
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent).with_context(failed)?;
@@ -297,7 +327,7 @@ fn write(path: &Path, text: &str) -> Result<()> {
     fs::write(path, text).with_context(failed)
 }
 
-fn set_mode(path: &Path, mode: u32) -> Result<()> {
+pub(crate) fn set_mode(path: &Path, mode: u32) -> Result<()> {
     fs::set_permissions(path, fs::Permissions::from_mode(mode))
         .with_context(|| format!("{} can't get mode {mode:o}", path.display()))
 }

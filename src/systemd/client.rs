@@ -1,5 +1,6 @@
 //! Calls over a connection that is made anew when it was lost.
 
+use std::thread;
 use std::time::{Duration, Instant};
 
 use serde::de::DeserializeOwned;
@@ -12,10 +13,15 @@ use super::link::{Link, Unanswered};
 use super::signal::JobRemoved;
 
 /// How long an ordinary call may take. PID 1 answers none while it reloads, which can take long on a slow machine.
-pub(super) const CALL_TIMEOUT: Duration = Duration::from_secs(60);
+pub(super) const CALL_TIMEOUT: Duration = Duration::from_mins(1);
 /// How many calls are on their way at most. They must fit in the buffers of a socket: else both sides could wait for the
 /// other one to read.
 const IN_FLIGHT: usize = 64;
+
+/// How long a manager that was there may be away before a call fails. It is while it executes itself anew.
+const ABSENCE: Duration = Duration::from_secs(10);
+/// Between two attempts to reach it. Its socket vanishes and comes back; there is nothing that could be waited on.
+pub(super) const RETRY_EVERY: Duration = Duration::from_millis(50);
 
 /// The bus itself.
 const BUS: Target<'static> = Target {
@@ -43,6 +49,8 @@ pub(super) struct Client {
     endpoint: Endpoint,
     service: Service,
     link: Option<Link>,
+    /// It has been connected before.
+    is_known: bool,
     call_timeout: Duration,
 }
 
@@ -53,6 +61,7 @@ impl Client {
             endpoint,
             service,
             link: None,
+            is_known: false,
             call_timeout: CALL_TIMEOUT,
         };
         let deadline = client.deadline();
@@ -171,18 +180,30 @@ impl Client {
         Ok(())
     }
 
-    /// The connection, made anew when there is none.
+    /// The connection, made anew when there is none. A manager that was there before is awaited for a while.
     pub(super) fn link(&mut self, deadline: Instant) -> Result<&mut Link, Error> {
-        let open = match self.link.take().and_then(Link::if_open) {
-            Some(link) => link,
-            None => prepare(
-                Link::open(&self.endpoint, deadline)?,
-                &self.endpoint,
-                self.service,
-                deadline,
-            )?,
+        let patience = if self.is_known { ABSENCE } else { Duration::ZERO };
+        let give_up = deadline.min(Instant::now() + patience);
+        let mut open = self.link.take().and_then(Link::if_open);
+        let link = loop {
+            match open.take().map_or_else(|| self.open(deadline), Ok) {
+                Ok(link) => break link,
+                Err(error) if Instant::now() + RETRY_EVERY >= give_up => return Err(error),
+                Err(error) => log::debug!("waiting for systemd: {error}"),
+            }
+            thread::sleep(RETRY_EVERY);
         };
-        Ok(self.link.insert(open))
+        self.is_known = true;
+        Ok(self.link.insert(link))
+    }
+
+    fn open(&self, deadline: Instant) -> Result<Link, Error> {
+        prepare(
+            Link::open(&self.endpoint, deadline)?,
+            &self.endpoint,
+            self.service,
+            deadline,
+        )
     }
 }
 

@@ -118,7 +118,8 @@ pub enum Outcome {
     Skipped,
     /// The unit failed.
     Failed,
-    /// The unit took longer than its own timeout (`TimeoutStartSec=` and others).
+    /// The job took longer than `JobTimeoutSec=` allows. A service that exceeds `TimeoutStartSec=` is
+    /// [`Self::Failed`]; its [`result`](super::UnitProperties::result) is `timeout`.
     Timeout,
     /// A unit that it needs failed.
     Dependency,
@@ -188,7 +189,7 @@ impl Outcome {
             Self::Done => "done",
             Self::Skipped => "had nothing to do",
             Self::Failed => "failed",
-            Self::Timeout => "took longer than the unit's own timeout",
+            Self::Timeout => "took longer than the unit's JobTimeoutSec= allows",
             Self::Dependency => "failed because a unit that it needs failed",
             Self::Canceled => "was cancelled or replaced by another job",
             Self::Invalid => "isn't possible for this unit in its present state",

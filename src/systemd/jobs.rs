@@ -1,7 +1,6 @@
 //! Many jobs at once, and waiting for their ends.
 
 use std::collections::HashMap;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use zbus::OwnedObjectPath;
@@ -33,9 +32,9 @@ impl Default for Patience {
 }
 
 /// How long the manager may take to cancel jobs and to tell what became of others, once the deadline has passed.
-const AFTERMATH: Duration = Duration::from_secs(10);
-/// Between two attempts to reach a manager that is away.
-const RETRY_EVERY: Duration = Duration::from_millis(100);
+const AFTERMATH: Duration = Duration::from_secs(5);
+/// How long the look at the queue may take before the caller is told of what waits without it.
+const GLANCE: Duration = Duration::from_secs(2);
 
 /// `a(usssoo)` of `ListJobs`, one element: number, unit, type, state, path, path of the unit.
 type JobRow = (u32, String, String, String, OwnedObjectPath, OwnedObjectPath);
@@ -146,14 +145,15 @@ impl Jobs<'_> {
     }
 
     /// Waits until every job has ended, and returns how, in the order of their submission. What hasn't ended at
-    /// `deadline` is cancelled. `progress` is called from time to time with what is still pending.
+    /// `deadline` is cancelled, which takes a moment more, and at most 5 s with a manager that doesn't answer.
+    /// `progress` is called from time to time with what is still pending.
     ///
     /// A job whose end got lost with the connection is looked up in the manager's queue, and by the state of its unit.
     pub fn wait(mut self, deadline: Instant, progress: &mut dyn FnMut(&[Pending])) -> Vec<Finished> {
         let mut tell_at = Instant::now() + self.patience.first;
         while !self.pending().is_empty() && Instant::now() < deadline {
             if Instant::now() >= tell_at {
-                let pending = self.look(deadline);
+                let pending = self.look(deadline.min(Instant::now() + GLANCE));
                 if !pending.is_empty() {
                     progress(&pending);
                 }
@@ -216,7 +216,7 @@ impl Jobs<'_> {
             .filter(|job| !queue.contains_key(&job.path))
             .collect();
         let names: Vec<&str> = gone.iter().map(|job| job.unit.as_str()).collect();
-        match self.manager.units(&names) {
+        match self.manager.units_until(&names, deadline) {
             Ok(units) => {
                 for (job, unit) in gone.into_iter().zip(units) {
                     let outcome = Outcome::inferred(job.verb, &unit);
@@ -234,7 +234,6 @@ impl Jobs<'_> {
     /// The manager's queue: type and state by path.
     fn queue(&mut self, deadline: Instant) -> Result<HashMap<String, (String, String)>, Error> {
         let request = MANAGER.call("ListJobs", "", &())?;
-        let deadline = deadline.min(self.manager.client.deadline());
         let rows: Vec<JobRow> = self.manager.client.call(&request, deadline)?;
         Ok(rows
             .into_iter()
@@ -254,14 +253,12 @@ impl Jobs<'_> {
             .collect()
     }
 
-    /// Connects again and looks what became of the jobs meanwhile.
+    /// Connects again and looks what became of the jobs meanwhile. The client itself is patient with a manager that is
+    /// away.
     fn reconnect(&mut self, deadline: Instant) {
         match self.manager.client.link(deadline) {
             Ok(_) => drop(self.look(deadline)),
-            Err(error) => {
-                log::debug!("waiting for systemd: {error}");
-                thread::sleep(RETRY_EVERY.min(deadline.saturating_duration_since(Instant::now())));
-            }
+            Err(error) => log::debug!("waiting for systemd: {error}"),
         }
     }
 
@@ -272,14 +269,16 @@ impl Jobs<'_> {
             .iter()
             .filter_map(|job| MANAGER.call("CancelJob", &job.unit, &job.id()?).ok())
             .collect();
-        // A refusal means that the job has just ended, and the signal of that came before.
-        for result in self
-            .manager
-            .client
-            .exchange(&requests, Instant::now() + AFTERMATH)
-        {
-            if let Err(error) = result {
-                log::debug!("{error}");
+        let deadline = Instant::now() + AFTERMATH;
+        let mut answered = true;
+        for result in self.manager.client.exchange(&requests, deadline) {
+            match result {
+                // No such job: it has just ended, and the signal of that came before.
+                Ok(_) | Err(Error::Refused { .. }) => {}
+                Err(error) => {
+                    log::warn!("jobs are left in systemd's queue: {error}");
+                    answered = false;
+                }
             }
         }
         while let Ok(Some(removed)) = self.manager.client.job_removed(Instant::now()) {
@@ -290,8 +289,9 @@ impl Jobs<'_> {
             };
             self.note(removed.path, outcome);
         }
-        for job in pending {
-            self.note(job.path, Outcome::TimedOut);
+        if answered {
+            // Whatever has no end yet lost its signal with an earlier connection.
+            let _pending = self.look(deadline);
         }
     }
 

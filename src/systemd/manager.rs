@@ -89,11 +89,20 @@ impl Manager {
 
     /// The properties of many units, in the order of the names: one call for each, many of them on their way at once.
     pub fn units<N: AsRef<str>>(&mut self, names: &[N]) -> Result<Vec<UnitProperties>, Error> {
+        let deadline = self.client.deadline();
+        self.units_until(names, deadline)
+    }
+
+    /// The same, with a deadline.
+    pub(super) fn units_until<N: AsRef<str>>(
+        &mut self,
+        names: &[N],
+        deadline: Instant,
+    ) -> Result<Vec<UnitProperties>, Error> {
         let requests: Vec<Request> = names
             .iter()
             .map(|name| get_all(name.as_ref()))
             .collect::<Result<_, Error>>()?;
-        let deadline = self.client.deadline();
         let answers = self.client.exchange(&requests, deadline);
         answers
             .into_iter()

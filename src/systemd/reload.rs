@@ -4,13 +4,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::call::MANAGER;
+use super::client::RETRY_EVERY;
 use super::error::Error;
 use super::manager::Manager;
 
-/// Between two attempts to reach a manager that is executing itself anew. Its socket vanishes and comes back; there is
-/// nothing that could be waited on.
-const RETRY_EVERY: Duration = Duration::from_millis(50);
-/// How long one of these attempts may take.
+/// How long one attempt to reach a manager that is executing itself anew may take.
 const ATTEMPT: Duration = Duration::from_secs(5);
 
 /// Which life a manager is in.

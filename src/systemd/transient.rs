@@ -259,7 +259,10 @@ mod tests {
         let timer = Transient::service("a.service", ["/bin/true"]).after(Duration::from_secs(5));
         let request = timer.request(Mode::Fail).unwrap();
         assert_eq!(request.call, "StartTransientUnit a.timer");
-        assert_eq!(request.message.body().signature().to_string(), "ssa(sv)a(sa(sv))");
+        assert_eq!(
+            request.message.body().signature().to_string_no_parens(),
+            "ssa(sv)a(sa(sv))"
+        );
     }
 
     #[test]

@@ -67,6 +67,10 @@ impl From<UnitRow> for UnitStatus {
 
 /// What a switch wants to know of a unit. What its type doesn't have is empty or zero.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "they are systemd's, and independent of each other"
+)]
 pub struct UnitProperties {
     /// Its main name.
     pub id: String,
@@ -203,7 +207,11 @@ fn hex(value: Value) -> String {
     let bytes = value
         .and_then(|value| Vec::<u8>::try_from(value).ok())
         .unwrap_or_default();
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let digit = |nibble: u8| char::from_digit(u32::from(nibble), 16).unwrap_or('0');
+    bytes
+        .iter()
+        .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)])
+        .collect()
 }
 
 #[cfg(test)]

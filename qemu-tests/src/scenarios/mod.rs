@@ -8,6 +8,7 @@ mod initrd;
 mod layouts;
 mod state;
 mod store;
+mod switch;
 
 use anyhow::Result;
 
@@ -56,6 +57,11 @@ pub(crate) const ALL: &[Scenario] = &[
         name: "initrd",
         about: "images are the same to the byte, and hold what modprobe would load",
         run: initrd::initrd,
+    },
+    Scenario {
+        name: "switch",
+        about: "units, programs, libraries and configuration change under a running machine, and back",
+        run: switch::switch,
     },
     Scenario {
         name: "absent-generation",

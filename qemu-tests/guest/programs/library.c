@@ -1,0 +1,1 @@
+const char *keeltest_version(void) { return LABEL; }
