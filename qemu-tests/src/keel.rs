@@ -133,12 +133,7 @@ impl Keel {
         for module in modules {
             tool = tool.arg(format!("--module={module}"));
         }
-        tool
-            .arg("--root")
-            .arg(tree)
-            .arg("--output")
-            .arg(output)
-            .run()
+        tool.arg("--root").arg(tree).arg("--output").arg(output).run()
     }
 
     /// The generations of the machine whose root is at `root`, as the command lists them.

@@ -14,8 +14,8 @@ use crate::keel::Keel;
 use crate::layout::{Layout, ROOT_PASSWORD, ROOT_UUID};
 use crate::process::Tool;
 use crate::report::Figures;
-use crate::switching::Switching;
 use crate::rootfs::{RootFileSystems, root_file_systems};
+use crate::switching::Switching;
 
 /// Room that the root file system has beside what is in it, in MiB.
 const FREE_MIB: u64 = 160;
@@ -127,9 +127,9 @@ impl Made {
         if let Some(made) = slot.as_ref() {
             return Ok(made.clone());
         }
-        let made = self
-            .figures
-            .time("generations to switch between", || Switching::make(&self.cache, &self.keel, &self.systems))?;
+        let made = self.figures.time("generations to switch between", || {
+            Switching::make(&self.cache, &self.keel, &self.systems)
+        })?;
         Ok(slot.insert(made).clone())
     }
 

@@ -197,7 +197,8 @@ fn set_cloud_kernel_aside(tree: &Path, aside: &Path) -> Result<()> {
             let entry = entry?;
             let name = entry.file_name().to_string_lossy().into_owned();
             if name.contains("-cloud-") {
-                fs::rename(entry.path(), aside.join(part).join(&name)).context("the second kernel can't be kept")?;
+                fs::rename(entry.path(), aside.join(part).join(&name))
+                    .context("the second kernel can't be kept")?;
             } else if name.starts_with("vmlinuz-") {
                 ordinary = Some(name);
             }
@@ -205,7 +206,8 @@ fn set_cloud_kernel_aside(tree: &Path, aside: &Path) -> Result<()> {
     }
     let link = tree.join("vmlinuz");
     let _ = fs::remove_file(&link);
-    symlink(format!("boot/{}", ordinary.context("there is no kernel")?), &link).context("the kernel can't be linked")
+    symlink(format!("boot/{}", ordinary.context("there is no kernel")?), &link)
+        .context("the kernel can't be linked")
 }
 
 /// What makes a Debian tree the first generation of a test machine.

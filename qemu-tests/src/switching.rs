@@ -103,9 +103,15 @@ impl Switching {
 /// What the kernel is told.
 pub(crate) fn parameters() -> Vec<String> {
     let root = format!("root=UUID={ROOT_UUID}");
-    [&root, "rootfstype=ext4", "console=tty0", "console=ttyS0,115200", "quiet"]
-        .map(str::to_owned)
-        .into()
+    [
+        &root,
+        "rootfstype=ext4",
+        "console=tty0",
+        "console=ttyS0,115200",
+        "quiet",
+    ]
+    .map(str::to_owned)
+    .into()
 }
 
 fn make(keel: &Keel, systems: &RootFileSystems, directory: &Path) -> Result<()> {
@@ -141,7 +147,10 @@ fn make(keel: &Keel, systems: &RootFileSystems, directory: &Path) -> Result<()> 
             Gen::Hanging => unit(
                 &copy,
                 "kt-stubborn.service",
-                &service("worker stubborn", "Environment=NEW=1\nTimeoutStopSec=infinity\nX-Switch=stop-start\n"),
+                &service(
+                    "worker stubborn",
+                    "Environment=NEW=1\nTimeoutStopSec=infinity\nX-Switch=stop-start\n",
+                ),
             )?,
         }
         let mut parameters = parameters();
@@ -150,7 +159,11 @@ fn make(keel: &Keel, systems: &RootFileSystems, directory: &Path) -> Result<()> 
             root: &root,
             rootfs: &copy,
             parameters: &parameters,
-            initrd: Some(if generation == Gen::Deep { &cloud_initrd } else { &initrd }),
+            initrd: Some(if generation == Gen::Deep {
+                &cloud_initrd
+            } else {
+                &initrd
+            }),
             health: Some(&health),
             keep_current: true,
         })?;
@@ -177,8 +190,12 @@ fn compile(to: &Path) -> Result<()> {
     };
     gcc(&[], "same", "worker")?.arg(source("worker")?).run()?;
     for version in ["one", "two"] {
-        gcc(&[], version, &format!("binary-{version}"))?.arg(source("worker")?).run()?;
-        gcc(&[], version, &format!("server-{version}"))?.arg(source("server")?).run()?;
+        gcc(&[], version, &format!("binary-{version}"))?
+            .arg(source("worker")?)
+            .run()?;
+        gcc(&[], version, &format!("server-{version}"))?
+            .arg(source("server")?)
+            .run()?;
         gcc(
             &["-shared", "-fPIC", "-Wl,-soname,libkeeltest.so.1"],
             version,
@@ -222,7 +239,9 @@ const LIBRARY: &str = "usr/lib/x86_64-linux-gnu/libkeeltest.so.1";
 fn base(tree: &Path, programs: &Path) -> Result<()> {
     write(
         &tree.join("etc/fstab"),
-        &format!("UUID={ROOT_UUID} / ext4 defaults 0 1\n/dev/disk/by-partlabel/esp /boot vfat umask=0077 0 0\n"),
+        &format!(
+            "UUID={ROOT_UUID} / ext4 defaults 0 1\n/dev/disk/by-partlabel/esp /boot vfat umask=0077 0 0\n"
+        ),
     )?;
     for (from, to) in [
         ("worker", "worker"),
@@ -246,18 +265,33 @@ fn base(tree: &Path, programs: &Path) -> Result<()> {
         ("kt-text", service("worker text-one", "")),
         ("kt-binary", service("binary", "")),
         ("kt-library", service("uses-library", "")),
-        ("kt-config", service("worker $WORD", "EnvironmentFile=/etc/keeltest/config.conf\n")),
+        (
+            "kt-config",
+            service("worker $WORD", "EnvironmentFile=/etc/keeltest/config.conf\n"),
+        ),
         (
             "kt-reload",
-            service("worker /etc/keeltest/reload.conf", "ExecReload=/bin/kill -HUP $MAINPID\n"),
+            service(
+                "worker /etc/keeltest/reload.conf",
+                "ExecReload=/bin/kill -HUP $MAINPID\n",
+            ),
         ),
         ("kt-removed", service("worker removed", "")),
         ("kt-masked", service("worker masked", "")),
         ("kt-same", service("same", "")),
-        ("kt-stubborn", service("worker stubborn", "TimeoutStopSec=infinity\nX-Switch=stop-start\n")),
+        (
+            "kt-stubborn",
+            service(
+                "worker stubborn",
+                "TimeoutStopSec=infinity\nX-Switch=stop-start\n",
+            ),
+        ),
         (
             "kt-protect",
-            service("worker protect", "ProtectKernelModules=yes\nReadOnlyPaths=/etc/keeltest\n"),
+            service(
+                "worker protect",
+                "ProtectKernelModules=yes\nReadOnlyPaths=/etc/keeltest\n",
+            ),
         ),
     ];
     for (name, text) in services {
@@ -266,15 +300,33 @@ fn base(tree: &Path, programs: &Path) -> Result<()> {
         wanted(tree, "multi-user.target", &name, &name)?;
     }
     unit(tree, "kt-template@.service", &service("worker %i-one", ""))?;
-    wanted(tree, "multi-user.target", "kt-template@x.service", "kt-template@.service")?;
-    unit(tree, "kt-socket.socket", "[Socket]\nListenStream=127.0.0.1:7000\n")?;
+    wanted(
+        tree,
+        "multi-user.target",
+        "kt-template@x.service",
+        "kt-template@.service",
+    )?;
+    unit(
+        tree,
+        "kt-socket.socket",
+        "[Socket]\nListenStream=127.0.0.1:7000\n",
+    )?;
     unit(tree, "kt-socket.service", &service("server", ""))?;
     wanted(tree, "sockets.target", "kt-socket.socket", "kt-socket.socket")?;
     unit(tree, "kt-timer.timer", "[Timer]\nOnCalendar=yearly\n")?;
-    unit(tree, "kt-timer.service", "[Service]\nType=oneshot\nExecStart=/usr/bin/true\n")?;
+    unit(
+        tree,
+        "kt-timer.service",
+        "[Service]\nType=oneshot\nExecStart=/usr/bin/true\n",
+    )?;
     wanted(tree, "timers.target", "kt-timer.timer", "kt-timer.timer")?;
     mount(tree, "size=1m")?;
-    wanted(tree, "multi-user.target", "srv-keeltest.mount", "srv-keeltest.mount")?;
+    wanted(
+        tree,
+        "multi-user.target",
+        "srv-keeltest.mount",
+        "srv-keeltest.mount",
+    )?;
     let chroot = |arguments: &[&str]| Tool::new("chroot").arg(tree).args(arguments).run();
     chroot(&["groupadd", "ktgroup"])?;
     chroot(&["usermod", "--append", "--groups", "ktgroup", USER])
@@ -305,13 +357,17 @@ fn changed(tree: &Path, programs: &Path) -> Result<()> {
     fs::remove_file(tree.join(UNITS).join("kt-removed.service")).context("a unit can't be removed")?;
     fs::remove_file(tree.join("etc/systemd/system/multi-user.target.wants/kt-removed.service"))
         .context("a unit can't be disabled")?;
-    symlink("/dev/null", tree.join("etc/systemd/system/kt-masked.service")).context("a unit can't be masked")?;
+    symlink("/dev/null", tree.join("etc/systemd/system/kt-masked.service"))
+        .context("a unit can't be masked")?;
     unit(tree, "kt-added.service", &service("worker added", ""))?;
     wanted(tree, "multi-user.target", "kt-added.service", "kt-added.service")?;
     unit(tree, "kt-template@.service", &service("worker %i-two", ""))?;
     unit(tree, "kt-timer.timer", "[Timer]\nOnCalendar=monthly\n")?;
     mount(tree, "size=2m")?;
-    Tool::new("chroot").arg(tree).args(["gpasswd", "--delete", USER, "ktgroup"]).run()
+    Tool::new("chroot")
+        .arg(tree)
+        .args(["gpasswd", "--delete", USER, "ktgroup"])
+        .run()
 }
 
 /// [`Gen::Deep`].
@@ -335,7 +391,11 @@ fn deep(tree: &Path, systems: &RootFileSystems) -> Result<()> {
 }
 
 fn copy_tree(from: &Path, to: &Path) -> Result<()> {
-    Tool::new("cp").args(["--archive", "--reflink=auto"]).arg(from).arg(to).run()
+    Tool::new("cp")
+        .args(["--archive", "--reflink=auto"])
+        .arg(from)
+        .arg(to)
+        .run()
 }
 
 /// A disk with an ESP and the root, made without mounting anything.
@@ -344,7 +404,10 @@ fn partition(root: &Path, esp: &Path, directory: &Path) -> Result<()> {
     let root_mib = crate::made::image(root, &image, FREE_MIB)?;
     let fat = directory.join("esp.fat");
     make_sparse(&fat, ESP_MIB * MIB)?;
-    Tool::new("mkfs.vfat").args(["-F", "32", "-n", "ESP"]).arg(&fat).run()?;
+    Tool::new("mkfs.vfat")
+        .args(["-F", "32", "-n", "ESP"])
+        .arg(&fat)
+        .run()?;
     let mut copy = Tool::new("mcopy").args(["-s", "-i"]).arg(&fat);
     for entry in fs::read_dir(esp)? {
         copy = copy.arg(entry?.path());

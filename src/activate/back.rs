@@ -155,7 +155,7 @@ pub fn revert(machine: &Machine) -> Result<String, String> {
         log::debug!("{error}");
     }
     let _lock = machine
-        .lock(Duration::from_secs(60))
+        .lock(Duration::from_mins(1))
         .map_err(|error| error.to_string())?;
     let events = journal::read(directory).map_err(|error| error.to_string())?;
     if events.iter().any(|event| matches!(event, Event::End { .. })) {

@@ -273,8 +273,10 @@ impl Executor {
     }
 
     pub(super) fn reload_manager(&mut self, reexec: bool) -> Result<(), Failure> {
-        let deadline = Instant::now() + Duration::from_secs(120);
+        let deadline = Instant::now() + Duration::from_mins(2);
         if reexec {
+            // PID 1 can't go back from a program that doesn't start.
+            super::machine::try_systemd()?;
             let done = self.manager.daemon_reexec(deadline);
             let done =
                 done.map_err(|error| Failure::activation("systemd doesn't start itself anew", error))?;

@@ -21,7 +21,7 @@ use crate::sys::pidfd;
 use crate::systemd::Manager;
 
 /// How long the guard may take to come, once the executor is gone.
-const AFTERWARDS: Duration = Duration::from_secs(300);
+const AFTERWARDS: Duration = Duration::from_mins(5);
 /// How often the journal is looked at though nothing said that it has grown.
 const AT_LEAST_EVERY: u16 = 1000;
 

@@ -34,7 +34,7 @@ pub(super) fn arm(manager: &mut Manager, request: &Request) -> Result<(), Failur
         .description("Bring the old system back after a switch that went wrong")
         .service_type(ServiceType::Exec)
         .ignore_on_isolate()
-        .stop_timeout(Duration::from_secs(60))
+        .stop_timeout(Duration::from_mins(1))
         // Going back is tried until it's done.
         .property("Restart", Value::Text("on-failure".to_owned()))
         .property("RestartUSec", Value::Span(Duration::from_secs(1)))

@@ -50,9 +50,8 @@ pub fn healthy(machine: &Machine) -> Result<Judgement, String> {
         },
     );
     let name = generation.map_or_else(|| system.clone(), |number| format!("generation {number}"));
-    if is_healthy {
-        record.bless(&system);
-    } else {
+    let is_blessed = is_healthy && record.bless(&system);
+    if !is_healthy {
         words.push(format!(
             "{name} runs, but it isn't healthy: {}",
             problems.join("; ")
@@ -86,16 +85,19 @@ pub fn healthy(machine: &Machine) -> Result<Judgement, String> {
     {
         words.push(error);
     }
-    if is_healthy && let Some(number) = generation {
-        let esp = commit::find_esp();
+    if let Some(number) = generation {
+        let esp = commit::find_esp().filter(|_| is_blessed);
         if let Some(esp) = esp {
             let trial = record.trial.as_ref().map(|trial| trial.generation);
             commit::set_menu(Path::new(&esp), Some(number), trial).map_err(|error| {
                 format!("the boot menu can't be made to start generation {number}: {error}")
             })?;
         }
-        // The profile leads to what runs, whatever was under way.
-        profile::set_current(&machine.profile, SYSTEM_PROFILE, number).map_err(|error| error.to_string())?;
+        // After a trial that failed the profile leads back to what runs.
+        if is_blessed || matches!(verdict, Verdict::GivenUp(_)) {
+            profile::set_current(&machine.profile, SYSTEM_PROFILE, number)
+                .map_err(|error| error.to_string())?;
+        }
     }
     show(&words);
     Ok(Judgement {

@@ -202,6 +202,7 @@ pub(super) fn booted() -> String {
 /// Puts the trees of `system` in place, and notes when.
 pub fn replace_trees(system: &str) -> Result<(), LiveError> {
     let kernel_modules = root::modules_for_running_kernel(Path::new("/"), system);
+    let namespaces = root::Namespaces::look();
     root::replace_live(&root::Request {
         root: Path::new("/"),
         system,
@@ -209,6 +210,10 @@ pub fn replace_trees(system: &str) -> Result<(), LiveError> {
         kernel_modules: kernel_modules.as_deref(),
         machine_id: None,
     })?;
+    // What can't be mended shows when units on the old trees are looked for.
+    for unmended in namespaces.mend() {
+        log::warn!("{}: {}", unmended.unit, unmended.why);
+    }
     let noted = Trees::note(Path::new(trees::PATH), processes::now(), system)
         .and_then(|()| files::link_atomically(Path::new(system), Path::new(CURRENT)));
     noted.map_err(LiveError::Mounts)
@@ -237,6 +242,19 @@ pub(super) fn settle(system: &str) -> Result<Vec<String>, Failure> {
         }
     }
     Ok(odd)
+}
+
+/// Fails unless the systemd that is in place can be executed.
+pub(super) fn try_systemd() -> Result<(), Failure> {
+    let program = "/usr/lib/systemd/systemd";
+    match tool(program, &["--version"]) {
+        Ok(None) if Path::new(program).exists() => Ok(()),
+        Ok(said) => Err(Failure::activation(
+            program,
+            said.unwrap_or_else(|| "it isn't there".to_owned()),
+        )),
+        Err(text) => Err(Failure::activation(program, text)),
+    }
 }
 
 /// Runs a tool of the new system. One that isn't there has nothing to do; one that can't be executed, or is killed,

@@ -168,12 +168,27 @@ impl Record {
         }
     }
 
-    /// `system` has booted and is healthy: it's the last good one, and a trial of it is over.
-    pub fn bless(&mut self, system: &str) {
-        self.last_good = Some(system.to_owned());
-        if self.trial.as_ref().is_some_and(|trial| trial.system == system) {
+    /// `system` has booted and is healthy. When it was on trial, or when nothing was known to be good, it's the last good
+    /// one from now on, and this is true. An older system that somebody picked once changes nothing.
+    pub fn bless(&mut self, system: &str) -> bool {
+        let was_trial = self.trial.as_ref().is_some_and(|trial| trial.system == system);
+        if was_trial {
             self.trial = None;
         }
+        let is_blessed = was_trial || self.last_good.is_none();
+        if is_blessed {
+            self.last_good = Some(system.to_owned());
+        }
+        is_blessed
+    }
+
+    /// Whether a boot of `system` was healthy once.
+    pub fn is_proven(&self, system: &str) -> bool {
+        self.last_good.as_deref() == Some(system)
+            || self
+                .systems
+                .get(system)
+                .is_some_and(|known| known.boots.iter().any(|boot| boot.healthy))
     }
 }
 
@@ -215,10 +230,13 @@ mod tests {
     #[test]
     fn blessing_ends_the_trial_of_that_system_only() {
         let mut record = armed(1);
-        record.bless("/nix/store/old");
+        assert!(record.bless("/nix/store/old"));
         assert!(record.trial.is_some());
-        record.bless("/nix/store/new");
+        assert!(record.bless("/nix/store/new"));
         assert_eq!(record.trial, None);
+        assert_eq!(record.last_good.as_deref(), Some("/nix/store/new"));
+        // Picked once in the menu.
+        assert!(!record.bless("/nix/store/old"));
         assert_eq!(record.last_good.as_deref(), Some("/nix/store/new"));
     }
 

@@ -9,6 +9,7 @@ use nix::fcntl::OFlag;
 use super::esp::{Esp, EspError, bootable, read_content};
 use super::menu::{Broken, Content, Menu, MenuEntry};
 use super::plan::{Plan, PlanError, Wanted, plan};
+use super::record::Record;
 use crate::store::{Layout, LayoutError};
 use crate::sys::mount::proc_path;
 use crate::system::generation::{Generation, Profile, ProfileError};
@@ -94,7 +95,7 @@ pub fn update(args: &Update<'_>, warn: &mut dyn FnMut(&str)) -> Result<Plan, Upd
         .unwrap_or_default();
     let default = match args.default {
         Some(number) => number,
-        None => match profile.current()? {
+        None => match last_good(&profile)?.or(profile.current()?) {
             Some(number)
                 if generations
                     .iter()
@@ -141,6 +142,27 @@ pub fn update(args: &Update<'_>, warn: &mut dyn FnMut(&str)) -> Result<Plan, Upd
         esp.execute(&plan)?;
     }
     Ok(plan)
+}
+
+/// The generation that booted and was healthy last: the default moves to no other by itself.
+fn last_good(profile: &Profile) -> Result<Option<u64>, ProfileError> {
+    let (record, _) = Record::read(profile.layout().root());
+    let Some(system) = record.last_good else {
+        return Ok(None);
+    };
+    let store = profile.layout().store_dir();
+    let is = |generation: &Generation| {
+        generation
+            .system
+            .as_ref()
+            .is_ok_and(|path| path.absolute(store) == system)
+    };
+    let found = profile.generations()?;
+    Ok(found
+        .iter()
+        .rev()
+        .find(|generation| is(generation))
+        .map(|generation| generation.number))
 }
 
 /// systemd-boot as it should be on the ESP.

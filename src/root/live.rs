@@ -63,8 +63,10 @@ pub fn replace_live(request: &Request<'_>) -> Result<(), LiveError> {
         let aside = scratch.path.join("new").join(target.trim_start_matches('/'));
         images::make_directory(&aside).map_err(AssembleError::Image)?;
         images::attach(tree, &aside, image).map_err(AssembleError::Image)?;
+        let old = mountinfo::top_of(&mounts, Path::new(target)).map(|mount| mount.device.as_str());
         for submount in mountinfo::below(&mounts, Path::new(target)) {
-            carry_over(submount, Path::new(target), &aside)?;
+            let is_part = old == Some(&submount.device);
+            carry_over(submount, is_part, Path::new(target), &aside)?;
         }
         let whole =
             DetachedMount::copy_of(&aside, true).map_err(|source| LiveError::Replace { target, source })?;
@@ -76,8 +78,9 @@ pub fn replace_live(request: &Request<'_>) -> Result<(), LiveError> {
     Ok(())
 }
 
-/// Attaches a copy of `submount`, which is below `target`, at the same place below `aside`.
-fn carry_over(submount: &Mount, target: &Path, aside: &Path) -> Result<(), LiveError> {
+/// Attaches a copy of `submount`, which is below `target`, at the same place below `aside`. One that shows a part of the
+/// old tree shows that part of the new one.
+fn carry_over(submount: &Mount, is_part: bool, target: &Path, aside: &Path) -> Result<(), LiveError> {
     let Ok(relative) = submount.mount_point.strip_prefix(target) else {
         return Ok(());
     };
@@ -87,7 +90,12 @@ fn carry_over(submount: &Mount, target: &Path, aside: &Path) -> Result<(), LiveE
         (Ok(here), Ok(there)) if here == there => {}
         _ => return Err(LiveError::NoPlace(submount.mount_point.clone())),
     }
-    DetachedMount::copy_of(&submount.mount_point, false)
+    let from = if is_part {
+        aside.join(submount.root.strip_prefix("/").unwrap_or(&submount.root))
+    } else {
+        submount.mount_point.clone()
+    };
+    DetachedMount::copy_of(&from, false)
         .and_then(|copy| copy.attach(&place))
         .map_err(|source| LiveError::Replace {
             target: if target == Path::new("/etc") {

@@ -12,6 +12,7 @@ mod layout;
 mod live;
 mod local;
 mod mountinfo;
+mod namespace;
 mod stale;
 
 pub use assemble::{AssembleError, Assembled, Request, assemble_root};
@@ -21,4 +22,5 @@ pub use kernel::{modules_for_running_kernel, running_kernel};
 pub use live::{LiveError, replace_live};
 pub use local::{LocalChange, LocalKind, UPPER, differs, local_changes, take_away};
 pub use mountinfo::{Mount, parse as parse_mounts};
+pub use namespace::{Namespaces, Unmended};
 pub use stale::{unit_of_cgroup, units_on_replaced_trees};

@@ -13,8 +13,12 @@ pub struct Mount {
     pub parent: u64,
     /// `major:minor` of the file system: the same for all mounts of one.
     pub device: String,
+    /// Which directory of the file system it shows.
+    pub root: PathBuf,
     /// Where it's attached, as the process sees it.
     pub mount_point: PathBuf,
+    /// Its own attributes, such as `ro,nosuid`.
+    pub options: String,
     /// The file system's type.
     pub kind: String,
     /// What was mounted, as whoever mounted it said.
@@ -34,14 +38,18 @@ fn parse_line(line: &[u8]) -> Option<Mount> {
     let mut number = || std::str::from_utf8(fields.next()?).ok()?.parse().ok();
     let (id, parent) = (number()?, number()?);
     let device = text(fields.next()?);
-    let mount_point = PathBuf::from(OsString::from_vec(unescape(fields.nth(1)?)));
+    let mut path = || Some(PathBuf::from(OsString::from_vec(unescape(fields.next()?))));
+    let (root, mount_point) = (path()?, path()?);
+    let options = text(fields.next()?);
     // Optional fields end with a dash.
     let mut rest = fields.skip_while(|field| *field != b"-").skip(1);
     Some(Mount {
         id,
         parent,
         device,
+        root,
         mount_point,
+        options,
         kind: text(rest.next()?),
         source: text(&unescape(rest.next()?)),
     })

@@ -238,6 +238,53 @@ impl DetachedMount {
     }
 }
 
+/// `struct mount_attr` (Linux, include/uapi/linux/mount.h).
+#[repr(C)]
+struct MountAttr {
+    set: u64,
+    clear: u64,
+    propagation: u64,
+    user_namespace: u64,
+}
+
+/// Sets all attributes of what is mounted at `target`: those that aren't given are taken away.
+pub fn set_attributes(target: &Path, attributes: MountAttributes) -> Result<(), MountError> {
+    use std::os::unix::ffi::OsStrExt;
+    let all = MountAttributes {
+        read_only: true,
+        no_devices: true,
+        no_setuid: true,
+        no_exec: true,
+    };
+    let attr = MountAttr {
+        set: u64::from(attributes.bits()),
+        clear: u64::from(all.bits() & !attributes.bits()),
+        propagation: 0,
+        user_namespace: 0,
+    };
+    let c_target = c_string(target.as_os_str().as_bytes(), "mount_setattr")?;
+    // SAFETY: the path is NUL-terminated, the structure has the layout and the size that are given, and both live for
+    // the whole call.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            libc::AT_FDCWD,
+            c_target.as_ptr(),
+            0,
+            &raw const attr,
+            size_of::<MountAttr>(),
+        )
+    };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(plain(
+            format!("setting the attributes of {}", target.display()),
+            Errno::last(),
+        ))
+    }
+}
+
 impl AsFd for DetachedMount {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()

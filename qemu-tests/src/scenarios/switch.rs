@@ -78,14 +78,30 @@ pub(super) fn switch(bench: &mut Bench<'_>) -> Result<()> {
     });
 
     let (code, said) = shell.sh(&format!("keel switch {}", Gen::Changed.number()))?;
-    bench.check("the switch succeeds", || same(&format!("its exit code ({said})"), &code, &0));
+    bench.check("the switch succeeds", || {
+        same(&format!("its exit code ({said})"), &code, &0)
+    });
     let after = pids(&mut shell)?;
     let changed = |unit: &str| before.get(unit) != after.get(unit);
     bench.check("what changed was restarted, and nothing else", || {
-        for unit in ["kt-text", "kt-binary", "kt-library", "kt-config", "kt-template@x", "kt-protect"] {
+        for unit in [
+            "kt-text",
+            "kt-binary",
+            "kt-library",
+            "kt-config",
+            "kt-template@x",
+            "kt-protect",
+        ] {
             same(&format!("whether {unit} was restarted"), &changed(unit), &true)?;
         }
-        for unit in ["kt-same", "kt-reload", "kt-stubborn", "systemd-journald", "systemd-udevd", "dbus"] {
+        for unit in [
+            "kt-same",
+            "kt-reload",
+            "kt-stubborn",
+            "systemd-journald",
+            "systemd-udevd",
+            "dbus",
+        ] {
             same(&format!("whether {unit} was restarted"), &changed(unit), &false)?;
         }
         Ok(())
@@ -104,7 +120,10 @@ pub(super) fn switch(bench: &mut Bench<'_>) -> Result<()> {
     });
     let status = shell.run("keel status")?;
     bench.check("the trial boot is armed, the default is the old one", || {
-        says(&status, &format!("trial      generation {} at the next boot", Gen::Changed.number()))?;
+        says(
+            &status,
+            &format!("trial      generation {} at the next boot", Gen::Changed.number()),
+        )?;
         let default = shell.run("cat /boot/loader/loader.conf")?;
         says(&default, "default keel-system-1.conf")
     });
@@ -127,22 +146,64 @@ fn new_tree_is_seen(bench: &mut Bench<'_>, shell: &mut Shell<'_>) {
     look("new text", "journalctl -u kt-text -o cat -n 1", "text-two");
     look("new program", "journalctl -u kt-binary -o cat -n 1", "two");
     look("new library", "journalctl -u kt-library -o cat -n 1", "two");
-    look("new configuration", "journalctl -u kt-config -o cat -n 1", "same two");
+    look(
+        "new configuration",
+        "journalctl -u kt-config -o cat -n 1",
+        "same two",
+    );
     look("reloaded", "journalctl -u kt-reload -o cat -n 2", "reloaded");
-    look("the removed unit is gone", "systemctl is-active kt-removed.service || true", "inactive");
-    look("the masked unit is stopped", "systemctl is-active kt-masked.service || true", "inactive");
-    look("the added unit runs", "systemctl is-active kt-added.service", "active");
-    look("the template's instance", "journalctl -u kt-template@x -o cat -n 1", "x-two");
-    look("the timer", "systemctl show -p TimersCalendar kt-timer.timer", "-01 00:00:00");
-    look("the mount's new options", "findmnt -no OPTIONS /srv/keeltest", "size=2048k");
+    look(
+        "the removed unit is gone",
+        "systemctl is-active kt-removed.service || true",
+        "inactive",
+    );
+    look(
+        "the masked unit is stopped",
+        "systemctl is-active kt-masked.service || true",
+        "inactive",
+    );
+    look(
+        "the added unit runs",
+        "systemctl is-active kt-added.service",
+        "active",
+    );
+    look(
+        "the template's instance",
+        "journalctl -u kt-template@x -o cat -n 1",
+        "x-two",
+    );
+    look(
+        "the timer",
+        "systemctl show -p TimersCalendar kt-timer.timer",
+        "-01 00:00:00",
+    );
+    look(
+        "the mount's new options",
+        "findmnt -no OPTIONS /srv/keeltest",
+        "size=2048k",
+    );
     look(
         "a service with mounts below /usr and /etc sees the new trees",
-        &format!("nsenter -t $(systemctl show -P MainPID kt-protect) -m sh -c 'cat /etc/keeltest/followed.conf; cmp /{PROGRAMS}/binary /proc/1/root/{PROGRAMS}/binary && echo equal'"),
+        &format!(
+            "nsenter -t $(systemctl show -P MainPID kt-protect) -m sh -c 'cat /etc/keeltest/followed.conf; cmp /{PROGRAMS}/binary /proc/1/root/{PROGRAMS}/binary && echo equal'"
+        ),
         "two\nequal",
     );
-    look("the group's member is gone", "id -nG alice; id -nG alice | grep -q ktgroup || echo gone", "gone");
-    look("a file changed by hand stays", "cat /etc/keeltest/hidden.conf", "mine");
-    look("keel etc names it", "keel etc status", "M /etc/keeltest/hidden.conf");
+    look(
+        "the group's member is gone",
+        "id -nG alice; id -nG alice | grep -q ktgroup || echo gone",
+        "gone",
+    );
+    look(
+        "a file changed by hand stays",
+        "cat /etc/keeltest/hidden.conf",
+        "mine",
+    );
+    look(
+        "keel etc names it",
+        "keel etc status",
+        "M /etc/keeltest/hidden.conf",
+    );
     look(
         "keel etc gives it back",
         "keel etc reset keeltest/hidden.conf && cat /etc/keeltest/hidden.conf",
