@@ -79,12 +79,12 @@ impl Collector<'_> {
         let settings = unit.settings();
         let (code, mut configuration) = self.commands(unit.kind, &settings);
         for path in named_files(unit.kind, &settings) {
-            packages::collect(self.sources, path, 0, &mut configuration)?;
+            packages::collect(self.sources, path, &mut configuration)?;
         }
         if unit.kind == Kind::Service && !code.is_empty() && unit.state == State::Loaded {
             configuration.extend(self.packages.configuration(self.sources, &fragment.path)?);
             for path in own_configuration(&unit.name) {
-                packages::collect(self.sources, &path, 0, &mut configuration)?;
+                packages::collect(self.sources, &path, &mut configuration)?;
             }
         }
         self.files.extend(configuration.iter().cloned());

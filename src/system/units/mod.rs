@@ -10,6 +10,7 @@ pub mod elf;
 pub mod exec;
 pub mod load;
 pub mod load_path;
+pub mod mutate;
 pub mod name;
 pub mod parse;
 pub mod policy;

@@ -19,6 +19,9 @@ pub enum RecordError {
     /// It isn't the JSON that was expected.
     #[error("it can't be read: {0}")]
     Json(#[from] serde_json::Error),
+    /// It isn't text.
+    #[error("it isn't UTF-8")]
+    NotUtf8(#[from] std::str::Utf8Error),
     /// It is of another version.
     #[error("it is of version {0}, and this keel knows version {VERSION}")]
     Version(u32),
@@ -85,12 +88,14 @@ impl UnitsRecord {
         if bytes.len() > RECORD_MAX {
             return Err(RecordError::TooLarge);
         }
-        let record = serde_json::from_slice::<Self>(bytes);
+        // Once for all: serde_json would check every string.
+        let text = str::from_utf8(bytes)?;
+        let record = serde_json::from_str::<Self>(text);
         match record {
             Ok(record) if record.version == VERSION => Ok(record),
             Ok(record) => Err(RecordError::Version(record.version)),
             // A later version may have other fields: then say so, and not which field is unknown.
-            Err(error) => match serde_json::from_slice::<Versioned>(bytes) {
+            Err(error) => match serde_json::from_str::<Versioned>(text) {
                 Ok(Versioned { version }) if version != VERSION => Err(RecordError::Version(version)),
                 _ => Err(error.into()),
             },
