@@ -52,6 +52,7 @@ const SHARED: &[&str] = &[
     "/etc/perl",
     "/etc/pkcs11",
     "/etc/polkit-1",
+    "/etc/pm",
     "/etc/ppp",
     "/etc/profile.d",
     "/etc/python3",
@@ -70,6 +71,8 @@ const SHARED: &[&str] = &[
     "/etc/skel",
     "/etc/ssl",
     "/etc/sudoers.d",
+    "/etc/supercat",
+    "/etc/sv",
     "/etc/sysctl.d",
     "/etc/systemd",
     "/etc/sysusers.d",
@@ -89,6 +92,7 @@ pub(super) struct Packages {
     units: HashMap<String, usize>,
     // Paths below /etc, by package.
     configuration: Vec<Vec<String>>,
+    names: Vec<String>,
     // The packages that list a path below /etc.
     owners: HashMap<String, Vec<usize>>,
 }
@@ -133,6 +137,8 @@ impl Packages {
             }
         }
         self.configuration.push(configuration);
+        let name = name.split(['.', ':']).next().unwrap_or_default();
+        self.names.push(name.to_owned());
     }
 
     /// The configuration files of the package that brings the unit file `fragment`, as they are now: the files that it
@@ -148,7 +154,7 @@ impl Packages {
             return Ok(found);
         };
         for path in self.configuration.get(package).into_iter().flatten() {
-            if !is_shared(path) {
+            if !is_shared(path, self.names.get(package).map_or("", String::as_str)) {
                 let is_others = |path: &str| self.is_others(path, package);
                 walk(sources, path, &is_others, &mut found)?;
             }
@@ -171,12 +177,18 @@ impl Packages {
     }
 }
 
-fn is_shared(path: &str) -> bool {
+// A directory of many packages is still the own one of that which it is named after: /etc/rsyslog.d of rsyslog. But cron
+// looks at all its tables every minute.
+fn is_shared(path: &str, package: &str) -> bool {
     let below = |shared: &str| {
         path.strip_prefix(shared)
             .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     };
-    SHARED.iter().any(|shared| below(shared))
+    let is_own = |shared: &str| {
+        let name = shared.trim_start_matches("/etc/").trim_end_matches(".d");
+        name == package && package != "cron"
+    };
+    SHARED.iter().any(|shared| below(shared) && !is_own(shared))
 }
 
 /// Adds the regular files at and below `path`, by the names that lead to them.
