@@ -176,25 +176,3 @@ fn libraries_are_those_that_the_loader_finds() {
         assert_eq!(programs.closure(&path), expected, "{path}");
     }
 }
-
-#[test]
-fn zz_measure() {
-    let Ok(root) = std::env::var("KEEL_TREE") else {
-        return;
-    };
-    let machine = InDirectory::open(std::path::Path::new(&root)).unwrap();
-    for _ in 0..3 {
-        let start = std::time::Instant::now();
-        let record = collect(&machine).unwrap();
-        let took = start.elapsed();
-        let json = record.to_json();
-        println!(
-            "{took:?} {} units {} files {} programs {} bytes",
-            record.units.len(),
-            record.files.len(),
-            record.programs.len(),
-            json.len()
-        );
-        fs::write("/tmp/units.json", json).unwrap();
-    }
-}

@@ -25,6 +25,7 @@ mod libraries;
 mod names;
 mod packages;
 mod programs;
+mod text;
 mod value;
 
 pub use collect::{CollectError, collect};
@@ -37,4 +38,5 @@ pub use policy::{Method, Policy};
 pub use quick::{Changed, Difference, quick_compare};
 pub use record::{RecordError, UnitRecord, UnitsRecord};
 pub use settings::Settings;
+pub use text::Text;
 pub use verdict::Verdict;

@@ -66,7 +66,7 @@ const MUTATIONS: &[Mutation] = &[
     ("NUL for newline", |lines, _| Some(vec![lines.join("\0")])),
     // What systemd ignores.
     ("unknown section", |lines, _| {
-        append(lines, "[X-Mutation]\nExecStart=/bin/false")
+        Some(append(lines, "[X-Mutation]\nExecStart=/bin/false"))
     }),
     ("unknown key", |lines, n| {
         at_assignment(lines, n, |_, line| {
@@ -74,13 +74,13 @@ const MUTATIONS: &[Mutation] = &[
         })
     }),
     ("install", |lines, _| {
-        append(
+        Some(append(
             lines,
             "[Install]\nWantedBy=mutation.target\nAlias=mutation.service",
-        )
+        ))
     }),
     ("section of another kind", |lines, _| {
-        append(lines, "[Path]\nPathExists=/mutation")
+        Some(append(lines, "[Path]\nPathExists=/mutation"))
     }),
     ("no equals sign", |lines, n| {
         at_assignment(lines, n, |_, line| vec![line.to_owned(), "mutation".to_owned()])
@@ -259,10 +259,10 @@ fn owned(lines: &[&str]) -> Vec<String> {
     lines.iter().map(|line| (*line).to_owned()).collect()
 }
 
-fn append(lines: &[&str], text: &str) -> Option<Vec<String>> {
+fn append(lines: &[&str], text: &str) -> Vec<String> {
     let mut lines = owned(lines);
     lines.push(text.to_owned());
-    Some(lines)
+    lines
 }
 
 fn edit(lines: &[&str], at: usize, change: impl Fn(&str) -> Option<String>) -> Option<Vec<String>> {

@@ -106,7 +106,7 @@ impl Packages {
                 continue;
             };
             let mut names = sources.list(&info.path)?;
-            names.retain(|name| name.ends_with(".list"));
+            names.retain(|name| name.strip_suffix(".list").is_some());
             names.sort_unstable();
             for name in names {
                 let bytes = sources.read(&format!("{}/{name}", info.path), LIST_MAX)?;

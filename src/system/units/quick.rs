@@ -1,9 +1,11 @@
 //! What differs between two systems' units, by their records alone. A difference is a reason to look at the unit, not
 //! yet to act on it: a text may differ in its comments only.
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::record::{UnitRecord, UnitsRecord};
+use super::text::Text;
 
 /// What differs in a unit.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,7 +32,10 @@ pub struct Changed<'a> {
 }
 
 /// Compares two systems: the units that differ, by name.
-pub fn quick_compare<'a>(old: &'a UnitsRecord, new: &'a UnitsRecord) -> BTreeMap<&'a str, Difference<'a>> {
+pub fn quick_compare<'a>(
+    old: &'a UnitsRecord<'a>,
+    new: &'a UnitsRecord<'a>,
+) -> BTreeMap<&'a str, Difference<'a>> {
     let mut files = Files {
         old,
         new,
@@ -41,45 +46,51 @@ pub fn quick_compare<'a>(old: &'a UnitsRecord, new: &'a UnitsRecord) -> BTreeMap
     for (name, before) in &old.units {
         match new.units.get(name) {
             None => {
-                let _new = found.insert(name.as_str(), Difference::Removed);
+                let _new = found.insert(&**name, Difference::Removed);
             }
             Some(after) => {
                 let changed = files.changed(before, after);
                 if changed != Changed::default() {
-                    let _new = found.insert(name.as_str(), Difference::Changed(changed));
+                    let _new = found.insert(&**name, Difference::Changed(changed));
                 }
             }
         }
     }
     let added = new.units.keys().filter(|name| !old.units.contains_key(*name));
-    found.extend(added.map(|name| (name.as_str(), Difference::Added)));
+    found.extend(added.map(|name| (&**name, Difference::Added)));
     found
 }
 
 // Most systems differ in few files, so these are looked for once; then a path is only looked up among them.
-fn differing_files<'a>(old: &'a UnitsRecord, new: &'a UnitsRecord) -> HashSet<&'a str> {
-    let changed = old
-        .files
-        .iter()
-        .filter(|(path, digest)| new.files.get(*path) != Some(digest));
-    let added = new.files.keys().filter(|path| !old.files.contains_key(*path));
-    changed
-        .map(|(path, _)| path)
-        .chain(added)
-        .map(String::as_str)
-        .collect()
+fn differing_files<'a>(old: &'a UnitsRecord<'a>, new: &'a UnitsRecord<'a>) -> HashSet<&'a str> {
+    let mut differing = HashSet::new();
+    let (mut before, mut after) = (old.files.iter().peekable(), new.files.iter().peekable());
+    // Both are in order, so one walk over them finds what a look-up of every path would.
+    loop {
+        let order = match (before.peek(), after.peek()) {
+            (None, None) => return differing,
+            (Some(_), None) => Ordering::Less,
+            (None, Some(_)) => Ordering::Greater,
+            (Some((old, _)), Some((new, _))) => old.cmp(new),
+        };
+        let old = if order.is_le() { before.next() } else { None };
+        let new = if order.is_ge() { after.next() } else { None };
+        if old.map(|(_, digest)| digest) != new.map(|(_, digest)| digest) {
+            differing.extend(old.or(new).map(|(path, _)| &**path));
+        }
+    }
 }
 
 struct Files<'a> {
-    old: &'a UnitsRecord,
-    new: &'a UnitsRecord,
+    old: &'a UnitsRecord<'a>,
+    new: &'a UnitsRecord<'a>,
     differing: HashSet<&'a str>,
     // A program's own file and libraries that differ: the same for every unit that runs it.
     programs: HashMap<&'a str, Vec<&'a str>>,
 }
 
 impl<'a> Files<'a> {
-    fn changed(&mut self, before: &'a UnitRecord, after: &'a UnitRecord) -> Changed<'a> {
+    fn changed(&mut self, before: &'a UnitRecord<'a>, after: &'a UnitRecord<'a>) -> Changed<'a> {
         let mut code = Vec::new();
         for (program, in_both) in union(&before.code, &after.code) {
             if in_both {
@@ -100,7 +111,7 @@ impl<'a> Files<'a> {
 
     fn program(&mut self, program: &'a str) -> &[&'a str] {
         if !self.programs.contains_key(program) {
-            let libraries = |record: &'a UnitsRecord| {
+            let libraries = |record: &'a UnitsRecord<'a>| {
                 record
                     .programs
                     .get(program)
@@ -115,7 +126,7 @@ impl<'a> Files<'a> {
     }
 
     // The files of two lists that are others, or in one of them only.
-    fn of_lists(&self, old: &'a [String], new: &'a [String]) -> Vec<&'a str> {
+    fn of_lists(&self, old: &'a [Text<'a>], new: &'a [Text<'a>]) -> Vec<&'a str> {
         if self.differing.is_empty() && old == new {
             return Vec::new();
         }
@@ -128,13 +139,13 @@ impl<'a> Files<'a> {
 }
 
 // All paths of two lists in their order, and whether both have it.
-fn union<'a>(old: &'a [String], new: &'a [String]) -> Vec<(&'a str, bool)> {
+fn union<'a>(old: &'a [Text<'a>], new: &'a [Text<'a>]) -> Vec<(&'a str, bool)> {
     if old == new {
-        return old.iter().map(|path| (path.as_str(), true)).collect();
+        return old.iter().map(|path| (&**path, true)).collect();
     }
     let (before, after): (BTreeSet<&str>, BTreeSet<&str>) = (
-        old.iter().map(String::as_str).collect(),
-        new.iter().map(String::as_str).collect(),
+        old.iter().map(|path| &**path).collect(),
+        new.iter().map(|path| &**path).collect(),
     );
     let both = |path: &&'a str| (*path, before.contains(path) && after.contains(path));
     before.union(&after).map(both).collect()
