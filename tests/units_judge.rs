@@ -145,7 +145,8 @@ fn blocks(output: &str) -> BTreeMap<String, String> {
         in_job = line.starts_with("\t\t-> Job ")
             || line.starts_with("\t\t→ Job ")
             || in_job && line.starts_with("\t\t\t");
-        if in_job {
+        // A mount unit of one pair may say where another pair's files lie.
+        if in_job || line.contains(": mutation") && line.contains("(origin-path)") {
             continue;
         }
         let heading = line
