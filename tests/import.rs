@@ -216,7 +216,14 @@ fn the_system_holds_what_boot_and_comparison_need() {
             .exists()
     );
     assert!(!store.part(&system, "usr").join("lib/modules").exists());
-    assert_eq!(store.json(&format!("{system}/units.json"))["version"], 1);
+    let units = store.json(&format!("{system}/units.json"));
+    assert_eq!(units["version"], 1);
+    let app = &units["units"]["app.service"];
+    assert_eq!(app["code"], serde_json::json!(["/usr/lib/systemd/systemd"]));
+    assert_eq!(app["configuration"], serde_json::json!(["/etc/app/app.conf"]));
+    for path in ["/usr/lib/systemd/systemd", "/etc/app/app.conf"] {
+        assert_eq!(units["files"][path].as_str().map(str::len), Some(64), "{path}");
+    }
     assert_eq!(
         store.json(&format!("{system}/packages.json"))["packages"],
         serde_json::json!([{ "name": "base-files", "architecture": "amd64", "version": "13", "size": 3072 }])

@@ -217,7 +217,7 @@ struct Paths {
     initrd: Option<StorePath>,
     usr_image: StorePath,
     etc_image: StorePath,
-    units: UnitsRecord,
+    units: UnitsRecord<'static>,
 }
 
 // The trees are written and hashed, and the images made, side by side.
@@ -292,7 +292,7 @@ fn add_parts(
     })
 }
 
-fn record_units(parts: &Parts, pool: &Pool) -> Result<UnitsRecord, CollectError> {
+fn record_units(parts: &Parts, pool: &Pool) -> Result<UnitsRecord<'static>, CollectError> {
     let (usr, etc) = (InTree::new(&parts.usr, pool), InTree::new(&parts.etc, pool));
     units::collect(&Mounted::new().with("usr", &usr).with("etc", &etc))
 }

@@ -53,6 +53,11 @@ const FILES: &[(&str, &str)] = &[
     ),
     ("usr/lib/systemd/systemd", "#!init\n"),
     (
+        "usr/lib/systemd/system/app.service",
+        "[Service]\nEnvironmentFile=/etc/app/app.conf\nExecStart=/lib/systemd/systemd\n",
+    ),
+    ("etc/app/app.conf", "A=1\n"),
+    (
         "usr/lib/tmpfiles.d/var.conf",
         "d /var 0755 - - -\nL /var/run - - - - ../run\n",
     ),

@@ -16,6 +16,7 @@ use super::programs::Programs;
 use super::record::{UnitRecord, UnitsRecord};
 use super::settings::Settings;
 use super::sources::{Found, Sources, is_null, resolve};
+use super::text::Text;
 use crate::store::path::hex;
 
 /// Why a record can't be made.
@@ -30,7 +31,7 @@ pub enum CollectError {
 }
 
 /// Makes the record of the system whose root is `sources`.
-pub fn collect(sources: &dyn Sources) -> Result<UnitsRecord, CollectError> {
+pub fn collect(sources: &dyn Sources) -> Result<UnitsRecord<'static>, CollectError> {
     let units = Units::read(sources, LoadPath::persistent())?;
     let mut collector = Collector {
         sources,
@@ -46,20 +47,25 @@ pub fn collect(sources: &dyn Sources) -> Result<UnitsRecord, CollectError> {
         if let Some(unit) = units.load(&name)?.filter(|unit| unit.name == name)
             && let Some(found) = collector.unit(&unit)?
         {
-            let _new = record.units.insert(name, found);
+            let _new = record.units.insert(name.into(), found);
         }
     }
     let Collector { programs, files, .. } = collector;
-    record.programs = programs.into_closures();
+    let programs = programs.into_closures();
     let mut paths = files;
-    for (program, libraries) in &record.programs {
+    for (program, libraries) in &programs {
         paths.extend(libraries.iter().chain([program]).cloned());
     }
     for path in paths {
         if let Some(digest) = digest(sources, &path)? {
-            let _new = record.files.insert(path, digest);
+            let _new = record.files.insert(path.into(), digest.into());
         }
     }
+    let texts = |paths: Vec<String>| paths.into_iter().map(Text::from).collect();
+    let programs = programs.into_iter();
+    record.programs = programs
+        .map(|(path, libraries)| (path.into(), texts(libraries)))
+        .collect();
     Ok(record)
 }
 
@@ -72,35 +78,36 @@ struct Collector<'a> {
 }
 
 impl Collector<'_> {
-    fn unit(&mut self, unit: &Unit) -> Result<Option<UnitRecord>, CollectError> {
+    fn unit(&mut self, unit: &Unit) -> Result<Option<UnitRecord<'static>>, CollectError> {
         let Some(fragment) = &unit.fragment else {
             return Ok(None);
         };
         let settings = unit.settings();
         let (code, mut configuration) = self.commands(unit.kind, &settings);
         for path in named_files(unit.kind, &settings) {
-            packages::collect(self.sources, path, 0, &mut configuration)?;
+            packages::collect(self.sources, path, &mut configuration)?;
         }
         if unit.kind == Kind::Service && !code.is_empty() && unit.state == State::Loaded {
             configuration.extend(self.packages.configuration(self.sources, &fragment.path)?);
             for path in own_configuration(&unit.name) {
-                packages::collect(self.sources, &path, 0, &mut configuration)?;
+                packages::collect(self.sources, &path, &mut configuration)?;
             }
         }
         self.files.extend(configuration.iter().cloned());
-        let path = |file: &UnitFile| file.path.clone();
+        let path = |file: &UnitFile| file.path.clone().into();
         Ok(Some(UnitRecord {
-            fragment: fragment.path.clone(),
+            fragment: fragment.path.clone().into(),
             masked: unit.state == State::Masked,
             drop_ins: unit.drop_ins.iter().map(path).collect(),
-            text: self.text(unit)?,
-            code: code.into_iter().collect(),
-            configuration: configuration.into_iter().collect(),
+            text: self.text(unit)?.into(),
+            code: code.into_iter().map(Text::from).collect(),
+            configuration: configuration.into_iter().map(Text::from).collect(),
             aliases: unit
                 .names
                 .iter()
                 .filter(|name| **name != unit.name)
                 .cloned()
+                .map(Text::from)
                 .collect(),
         }))
     }

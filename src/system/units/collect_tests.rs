@@ -45,6 +45,18 @@ const FILES: &[(&str, &str)] = &[
     ("etc/ssh/sshd_config", "Port 22\n"),
     ("etc/ssh/sshd_config.dpkg-old", ""),
     ("etc/ssh/sshd_config.d/10-mine.conf", ""),
+    ("etc/ssh/ssh_config", ""),
+    ("etc/ssh/ssh_config.d/proxy.conf", ""),
+    ("etc/ssh/sshd_config.d/20-other-package.conf", ""),
+    ("etc/ssh/mine/keys", ""),
+    (
+        "usr/lib/sysimage/dpkg/info/openssh-client.list",
+        "/etc\n/etc/ssh\n/etc/ssh/ssh_config\n/etc/ssh/ssh_config.d\n/etc/ssh/ssh_config.d/proxy.conf\n",
+    ),
+    (
+        "usr/lib/sysimage/dpkg/info/other.list",
+        "/etc\n/etc/ssh\n/etc/ssh/sshd_config.d\n/etc/ssh/sshd_config.d/20-other-package.conf\n",
+    ),
     ("etc/pam.d/sshd", ""),
     ("etc/init.d/ssh", ""),
     (
@@ -89,8 +101,10 @@ fn a_unit_is_recorded_with_what_it_runs_and_reads() {
         ssh.configuration,
         [
             "/etc/default/ssh",
+            "/etc/ssh/mine/keys",
             "/etc/ssh/sshd_config",
-            "/etc/ssh/sshd_config.d/10-mine.conf"
+            "/etc/ssh/sshd_config.d/10-mine.conf",
+            "/etc/ssh/sshd_config.d/20-other-package.conf"
         ]
     );
     assert!(unit("ssh.socket").configuration.is_empty());

@@ -77,7 +77,7 @@ fn words(value: &str) -> Vec<Word> {
     let mut words = Vec::new();
     let mut characters = value.chars().peekable();
     loop {
-        while characters.next_if(|c| c.is_ascii_whitespace()).is_some() {}
+        while characters.next_if(char::is_ascii_whitespace).is_some() {}
         if characters.peek().is_none() {
             return words;
         }

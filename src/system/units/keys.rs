@@ -151,12 +151,13 @@ const COMMON: &[(Rule, &str)] = &[
          SetCredential=SetCredentialEncrypted LoadCredential=LoadCredentialEncrypted LogExtraFields ExtensionImages MountImages \
          ExtensionDirectories IPAddressAllow IPAddressDeny",
     ),
+    // Not DynamicUser=: there a value that is none spoils the unit, whatever follows.
     (
         Rule::Scalar(Class::Boolean),
         "RemoveIPC TTYReset TTYVHangup TTYVTDisallocate SyslogLevelPrefix NoNewPrivileges MemoryDenyWriteExecute \
          RestrictRealtime RestrictSUIDSGID LockPersonality PrivateDevices ProtectKernelTunables ProtectKernelModules \
          ProtectKernelLogs ProtectClock PrivateNetwork PrivateIPC IgnoreSIGPIPE ProtectHostname CPUSchedulingResetOnFork \
-         SendSIGKILL SendSIGHUP CPUAccounting MemoryAccounting IOAccounting TasksAccounting IPAccounting DynamicUser \
+         SendSIGKILL SendSIGHUP CPUAccounting MemoryAccounting IOAccounting TasksAccounting IPAccounting \
          RootEphemeral CoredumpReceive",
     ),
     (

@@ -113,7 +113,10 @@ impl<'a> Units<'a> {
             .directories()
             .filter_map(|path| path.rsplit('/').next());
         let owners = directories.filter_map(|name| name.rsplit_once('.').map(|(unit, _)| unit));
-        let links = self.listings.iter().filter(|(path, _)| !path.ends_with(".d"));
+        let links = self
+            .listings
+            .iter()
+            .filter(|(path, _)| path.strip_suffix(".d").is_none());
         let linked = links.flat_map(|(_, entries)| entries.iter().map(|(name, _)| name.as_str()));
         let is_instance = |name: &&str| UnitName::parse(name).is_some_and(|name| name.is_instance());
         let without_file = |name: &&str| {
@@ -238,7 +241,7 @@ impl<'a> Units<'a> {
         let mut found: BTreeMap<&str, String> = BTreeMap::new();
         for directory in self.directories(names, kind, ".d") {
             for (name, _) in self.listings.get(&directory).into_iter().flatten() {
-                if name.ends_with(".conf") {
+                if name.strip_suffix(".conf").is_some() {
                     let _first = found.entry(name).or_insert_with(|| format!("{directory}/{name}"));
                 }
             }

@@ -135,22 +135,22 @@ impl<'a> UnitName<'a> {
     pub fn drop_in_names(&self) -> Vec<String> {
         let mut found = Vec::new();
         let mut seen = BTreeSet::new();
-        collect(self.whole.to_owned(), &mut seen, &mut found);
+        collect(self.whole, &mut seen, &mut found);
         found
     }
 }
 
 // The order is that of systemd's own recursion: a file of the same name in an earlier directory hides later ones.
-fn collect(name: String, seen: &mut BTreeSet<String>, found: &mut Vec<String>) {
-    if !seen.insert(name.clone()) {
+fn collect(name: &str, seen: &mut BTreeSet<String>, found: &mut Vec<String>) {
+    if !seen.insert(name.to_owned()) {
         return;
     }
-    found.push(name.clone());
-    let Some(parsed) = UnitName::parse(&name) else {
+    found.push(name.to_owned());
+    let Some(parsed) = UnitName::parse(name) else {
         return;
     };
     if let Some(template) = parsed.template() {
-        collect(template, seen, found);
+        collect(&template, seen, found);
     }
     // A dash at the end is the prefix itself: the next one counts.
     let shorter = parsed.prefix.strip_suffix('-').unwrap_or(parsed.prefix);
@@ -163,7 +163,7 @@ fn collect(name: String, seen: &mut BTreeSet<String>, found: &mut Vec<String>) {
         Some(instance) => format!("{prefix}@{instance}.{suffix}"),
         None => format!("{prefix}.{suffix}"),
     };
-    collect(next, seen, found);
+    collect(&next, seen, found);
 }
 
 #[cfg(test)]

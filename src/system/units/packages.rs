@@ -52,6 +52,7 @@ const SHARED: &[&str] = &[
     "/etc/perl",
     "/etc/pkcs11",
     "/etc/polkit-1",
+    "/etc/pm",
     "/etc/ppp",
     "/etc/profile.d",
     "/etc/python3",
@@ -70,6 +71,8 @@ const SHARED: &[&str] = &[
     "/etc/skel",
     "/etc/ssl",
     "/etc/sudoers.d",
+    "/etc/supercat",
+    "/etc/sv",
     "/etc/sysctl.d",
     "/etc/systemd",
     "/etc/sysusers.d",
@@ -89,6 +92,9 @@ pub(super) struct Packages {
     units: HashMap<String, usize>,
     // Paths below /etc, by package.
     configuration: Vec<Vec<String>>,
+    names: Vec<String>,
+    // The packages that list a path below /etc.
+    owners: HashMap<String, Vec<usize>>,
 }
 
 impl Packages {
@@ -100,23 +106,26 @@ impl Packages {
                 continue;
             };
             let mut names = sources.list(&info.path)?;
-            names.retain(|name| name.ends_with(".list"));
+            names.retain(|name| name.strip_suffix(".list").is_some());
             names.sort_unstable();
             for name in names {
                 let bytes = sources.read(&format!("{}/{name}", info.path), LIST_MAX)?;
-                packages.add(&String::from_utf8_lossy(&bytes));
+                packages.add(&name, &String::from_utf8_lossy(&bytes));
             }
             break;
         }
         Ok(packages)
     }
 
-    fn add(&mut self, list: &str) {
+    fn add(&mut self, name: &str, list: &str) {
         let index = self.configuration.len();
         let mut configuration = Vec::new();
+        // systemd has many services, and each reads files of its own: see `collect`.
+        let many = name.starts_with("systemd") || name.starts_with("udev");
         for path in list.lines() {
             if path.starts_with("/etc/") {
-                configuration.push(path.to_owned());
+                self.owners.entry(path.to_owned()).or_default().push(index);
+                configuration.extend((!many).then(|| path.to_owned()));
             } else if path.contains("lib/systemd/system/") {
                 // Packages from before the merge of /usr say /lib.
                 let path = if path.starts_with("/lib/") {
@@ -128,59 +137,92 @@ impl Packages {
             }
         }
         self.configuration.push(configuration);
+        let name = name.split(['.', ':']).next().unwrap_or_default();
+        self.names.push(name.to_owned());
     }
 
     /// The configuration files of the package that brings the unit file `fragment`, as they are now: the files that it
-    /// lists, and all in directories that it lists, but none in directories that are shared by many packages.
+    /// lists, and what lies in directories that it lists, whoever put it there. Left out are directories that many
+    /// packages share, and, where several packages share one (`/etc/ssh`), what is the others' alone.
     pub(super) fn configuration(
         &self,
         sources: &dyn Sources,
         fragment: &str,
     ) -> io::Result<BTreeSet<String>> {
         let mut found = BTreeSet::new();
-        let paths = self
-            .units
-            .get(fragment)
-            .and_then(|&index| self.configuration.get(index));
-        for path in paths.into_iter().flatten() {
-            if !is_shared(path) {
-                collect(sources, path, 0, &mut found)?;
+        let Some(&package) = self.units.get(fragment) else {
+            return Ok(found);
+        };
+        for path in self.configuration.get(package).into_iter().flatten() {
+            if !is_shared(path, self.names.get(package).map_or("", String::as_str)) {
+                let is_others = |path: &str| self.is_others(path, package);
+                walk(sources, path, &is_others, &mut found)?;
             }
         }
         Ok(found)
     }
+
+    // A file straight below `/etc/name`, or a directory anywhere, that other packages list and this one doesn't. What
+    // others put into a subdirectory of this package (`/etc/nginx/conf.d`) is meant for it.
+    fn is_others(&self, path: &str, package: usize) -> bool {
+        let others = self
+            .owners
+            .get(path)
+            .is_some_and(|owners| !owners.contains(&package));
+        let is_directory = || {
+            let below = format!("{path}/");
+            self.owners.keys().any(|listed| listed.starts_with(&below))
+        };
+        others && (path.matches('/').count() <= 3 || is_directory())
+    }
 }
 
-fn is_shared(path: &str) -> bool {
+// A directory of many packages is still the own one of that which it is named after: /etc/rsyslog.d of rsyslog. But cron
+// looks at all its tables every minute.
+fn is_shared(path: &str, package: &str) -> bool {
     let below = |shared: &str| {
         path.strip_prefix(shared)
             .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     };
-    SHARED.iter().any(|shared| below(shared))
+    let is_own = |shared: &str| {
+        let name = shared.trim_start_matches("/etc/").trim_end_matches(".d");
+        name == package && package != "cron"
+    };
+    SHARED.iter().any(|shared| below(shared) && !is_own(shared))
 }
 
 /// Adds the regular files at and below `path`, by the names that lead to them.
-pub(super) fn collect(
+pub(super) fn collect(sources: &dyn Sources, path: &str, found: &mut BTreeSet<String>) -> io::Result<()> {
+    walk(sources, path, &|_| false, found)
+}
+
+// Links to directories aren't followed, but the first: one may lead to a directory that holds it.
+fn walk(
     sources: &dyn Sources,
     path: &str,
-    depth: usize,
+    leave_out: &dyn Fn(&str) -> bool,
     found: &mut BTreeSet<String>,
 ) -> io::Result<()> {
-    const DEPTH_MAX: usize = 16;
-    // A link may lead to a directory that holds it.
-    let Some(resolved) = resolve(sources, path)?.filter(|_| depth < DEPTH_MAX) else {
-        return Ok(());
-    };
-    match resolved.found {
-        Found::File { .. } if !is_left_over(path) => {
-            let _new = found.insert(path.to_owned());
-        }
-        Found::Directory if depth == 0 || sources.look(path)? == Some(Found::Directory) => {
-            for name in sources.list(&resolved.path)? {
-                collect(sources, &format!("{path}/{name}"), depth + 1, found)?;
+    let mut pending = vec![path.to_owned()];
+    let mut is_first = true;
+    while let Some(path) = pending.pop() {
+        let Some(resolved) = resolve(sources, &path)? else {
+            continue;
+        };
+        match resolved.found {
+            Found::File { .. } if !is_left_over(&path) => {
+                let _new = found.insert(path);
             }
+            Found::Directory if is_first || sources.look(&path)? == Some(Found::Directory) => {
+                let below = sources
+                    .list(&resolved.path)?
+                    .into_iter()
+                    .map(|name| format!("{path}/{name}"));
+                pending.extend(below.filter(|path| !leave_out(path)));
+            }
+            _ => {}
         }
-        _ => {}
+        is_first = false;
     }
     Ok(())
 }

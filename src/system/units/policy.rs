@@ -18,6 +18,10 @@ pub enum Method {
 
 /// What the keys say together. The new unit's settings count, but `stop_on_removal` is of the old one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is a key of its own, and any of them may stand with any other"
+)]
 pub struct Policy {
     /// What the author wants; nothing when no key says it: then the rule for the kind of unit counts.
     pub method: Option<Method>,

@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::text::Text;
+
 /// The version that this code writes and reads.
 pub const VERSION: u32 = 1;
 /// A larger record is refused: a system with two thousand units has some megabytes.
@@ -19,6 +21,9 @@ pub enum RecordError {
     /// It isn't the JSON that was expected.
     #[error("it can't be read: {0}")]
     Json(#[from] serde_json::Error),
+    /// It isn't text.
+    #[error("it isn't UTF-8")]
+    NotUtf8(#[from] std::str::Utf8Error),
     /// It is of another version.
     #[error("it is of version {0}, and this keel knows version {VERSION}")]
     Version(u32),
@@ -28,44 +33,49 @@ pub enum RecordError {
 /// which name the contents in the store (no file is read for them at import).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct UnitsRecord {
+pub struct UnitsRecord<'a> {
     /// [`VERSION`].
     pub version: u32,
     /// Every program, script, library and configuration file below: path and digest.
-    pub files: BTreeMap<String, String>,
+    #[serde(borrow)]
+    pub files: BTreeMap<Text<'a>, Text<'a>>,
     /// The libraries of every program, in the order of their paths.
-    pub programs: BTreeMap<String, Vec<String>>,
+    #[serde(borrow)]
+    pub programs: BTreeMap<Text<'a>, Vec<Text<'a>>>,
     /// By main name: aliases are names of their unit, masked units are there.
-    pub units: BTreeMap<String, UnitRecord>,
+    #[serde(borrow)]
+    pub units: BTreeMap<Text<'a>, UnitRecord<'a>>,
 }
 
 /// A unit.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct UnitRecord {
+pub struct UnitRecord<'a> {
     /// Its fragment.
-    pub fragment: String,
+    #[serde(borrow)]
+    pub fragment: Text<'a>,
     /// Whether the fragment is empty or a link to `/dev/null`.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub masked: bool,
     /// In the order in which they apply.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub drop_ins: Vec<String>,
+    #[serde(borrow, default, skip_serializing_if = "Vec::is_empty")]
+    pub drop_ins: Vec<Text<'a>>,
     /// SHA-256, in hexadecimal, of the fragment's and the drop-ins' paths and digests and of the links in `.wants`,
     /// `.requires` and `.upholds` directories.
-    pub text: String,
+    #[serde(borrow)]
+    pub text: Text<'a>,
     /// Programs, scripts and interpreters that its command lines run.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub code: Vec<String>,
+    #[serde(borrow, default, skip_serializing_if = "Vec::is_empty")]
+    pub code: Vec<Text<'a>>,
     /// Files of `/etc` that it reads.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub configuration: Vec<String>,
+    #[serde(borrow, default, skip_serializing_if = "Vec::is_empty")]
+    pub configuration: Vec<Text<'a>>,
     /// Its other names.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub aliases: Vec<String>,
+    #[serde(borrow, default, skip_serializing_if = "Vec::is_empty")]
+    pub aliases: Vec<Text<'a>>,
 }
 
-impl UnitsRecord {
+impl<'a> UnitsRecord<'a> {
     /// A record without units.
     pub fn empty() -> Self {
         Self {
@@ -76,8 +86,8 @@ impl UnitsRecord {
         }
     }
 
-    /// Reads `units.json`.
-    pub fn parse(bytes: &[u8]) -> Result<Self, RecordError> {
+    /// Reads `units.json`; the record borrows from its bytes.
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, RecordError> {
         #[derive(Deserialize)]
         struct Versioned {
             version: u32,
@@ -85,12 +95,14 @@ impl UnitsRecord {
         if bytes.len() > RECORD_MAX {
             return Err(RecordError::TooLarge);
         }
-        let record = serde_json::from_slice::<Self>(bytes);
+        // Once for all: serde_json would check every string.
+        let text = str::from_utf8(bytes)?;
+        let record = serde_json::from_str::<Self>(text);
         match record {
             Ok(record) if record.version == VERSION => Ok(record),
             Ok(record) => Err(RecordError::Version(record.version)),
             // A later version may have other fields: then say so, and not which field is unknown.
-            Err(error) => match serde_json::from_slice::<Versioned>(bytes) {
+            Err(error) => match serde_json::from_str::<Versioned>(text) {
                 Ok(Versioned { version }) if version != VERSION => Err(RecordError::Version(version)),
                 _ => Err(error.into()),
             },

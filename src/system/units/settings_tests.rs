@@ -70,6 +70,11 @@ const PAIRS: &[(bool, &str, &str)] = &[
         "[Service]\nTimeoutSec=5\nTimeoutStopSec=6\n",
         "[Service]\nTimeoutStopSec=6\nTimeoutSec=5\n",
     ),
+    (
+        false,
+        "[Service]\nDynamicUser=maybe\nDynamicUser=yes\n",
+        "[Service]\nDynamicUser=yes\n",
+    ),
     // Lists.
     (
         true,

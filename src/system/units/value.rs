@@ -8,8 +8,6 @@ pub(super) enum Class {
     Boolean,
     /// Decimal digits.
     Number,
-    /// Decimal digits, maybe with a minus.
-    Signed,
     /// systemd.time(7): a number with or without one unit, or `infinity`.
     Span,
     /// Octal permissions.
@@ -41,7 +39,6 @@ impl Class {
                 WORDS.iter().any(|word| value.eq_ignore_ascii_case(word))
             }
             Self::Number => digits(value, 9),
-            Self::Signed => digits(value.strip_prefix('-').unwrap_or(value), 9),
             Self::Span => {
                 let number = value.trim_start_matches(|c: char| c.is_ascii_digit());
                 let length = value.len() - number.len();
@@ -113,7 +110,6 @@ mod tests {
                 &["", "2", "ja", "yes "][..],
             ),
             (Class::Number, &["0", "4096"], &["", "-1", "1K", "9999999999"]),
-            (Class::Signed, &["-1", "5"], &["", "-", "--1", "+1"]),
             (
                 Class::Span,
                 &["5", "5s", "90 min", "infinity"],

@@ -77,8 +77,17 @@ pub(super) fn of_setting(kind: Kind, section: &str, name: &str) -> (Verdict, &'s
         (_, name) if name.starts_with("X-") => (ReloadDaemonOnly, "systemd ignores it"),
         ("Service", "ExecReload") => (Reload, "the way to reload is another"),
         ("Service", "ExecStop" | "ExecStopPost") => (ReloadDaemonOnly, "it is run when the unit stops"),
-        ("Service", "Restart" | "RestartSec" | "RestartSteps" | "RestartMaxDelaySec" | "RestartMode")
-        | ("Service", "RestartPreventExitStatus" | "RestartForceExitStatus" | "SuccessExitStatus") => (
+        (
+            "Service",
+            "Restart"
+            | "RestartSec"
+            | "RestartSteps"
+            | "RestartMaxDelaySec"
+            | "RestartMode"
+            | "RestartPreventExitStatus"
+            | "RestartForceExitStatus"
+            | "SuccessExitStatus",
+        ) => (
             ReloadDaemonOnly,
             "the manager looks at it when the main process ends",
         ),
