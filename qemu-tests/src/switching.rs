@@ -273,7 +273,7 @@ fn base(tree: &Path, programs: &Path) -> Result<()> {
             "kt-reload",
             service(
                 "worker /etc/keeltest/reload.conf",
-                "ExecReload=/bin/kill -HUP $MAINPID\n",
+                "ExecReload=/bin/sh -c 'kill -HUP $MAINPID'\n",
             ),
         ),
         ("kt-removed", service("worker removed", "")),

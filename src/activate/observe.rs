@@ -55,23 +55,30 @@ pub enum ObserveError {
 }
 
 /// A system, as far as a plan needs it.
-struct System {
+struct System<'a> {
     path: String,
     usr: PathBuf,
     etc: PathBuf,
-    record: UnitsRecord,
+    record: UnitsRecord<'a>,
 }
 
-impl System {
-    fn read(path: &str) -> Result<Self, ObserveError> {
+/// `units.json` of a system.
+fn read_record(system: &str) -> Result<Vec<u8>, ObserveError> {
+    let path = record_path(system);
+    fs::read(&path).map_err(|source| ObserveError::File { path, source })
+}
+
+fn record_path(system: &str) -> PathBuf {
+    Path::new(system).join("units.json")
+}
+
+impl<'a> System<'a> {
+    fn parse(path: &str, record: &'a [u8]) -> Result<Self, ObserveError> {
         let directory = Path::new(path);
-        let file = directory.join("units.json");
-        let bytes = fs::read(&file).map_err(|source| ObserveError::File {
-            path: file.clone(),
+        let record = UnitsRecord::parse(record).map_err(|source| ObserveError::Record {
+            path: record_path(path),
             source,
         })?;
-        let record =
-            UnitsRecord::parse(&bytes).map_err(|source| ObserveError::Record { path: file, source })?;
         Ok(Self {
             path: path.to_owned(),
             usr: directory.join("usr"),
@@ -81,10 +88,10 @@ impl System {
     }
 
     /// What the record says of a unit: an instance is what its template is.
-    fn unit(&self, name: &str) -> Option<&UnitRecord> {
+    fn unit(&self, name: &str) -> Option<&UnitRecord<'a>> {
         self.record.units.get(name).or_else(|| {
             let template = UnitName::parse(name)?.template()?;
-            self.record.units.get(&template)
+            self.record.units.get(template.as_str())
         })
     }
 }
@@ -96,45 +103,63 @@ pub(super) fn observe(manager: &mut Manager, request: &Request) -> Result<Observ
 
 /// Observes what a plan for going from `old`, which runs, to `new` needs.
 pub fn observe_systems(manager: &mut Manager, old: &str, new: &str) -> Result<Observed, ObserveError> {
-    let (old, new) = (System::read(old)?, System::read(new)?);
-    Look::new(manager, &old, &new).observe()
+    let records = (read_record(old)?, read_record(new)?);
+    let (old, new) = (System::parse(old, &records.0)?, System::parse(new, &records.1)?);
+    let processes = processes::by_unit();
+    let trees = Trees::read(Path::new(trees::PATH), &machine::booted());
+    // Systems that were left, and whose code still runs. One that can't be read any more counts as another.
+    let left: BTreeSet<&str> = processes
+        .values()
+        .flatten()
+        .map(|process| trees.system_at(process.started))
+        .filter(|system| *system != old.path && *system != new.path)
+        .collect();
+    let left: Vec<(&str, Vec<u8>)> = left
+        .into_iter()
+        .filter_map(|system| Some((system, read_record(system).ok()?)))
+        .collect();
+    let others = left
+        .iter()
+        .filter_map(|(system, record)| Some(((*system).to_owned(), System::parse(system, record).ok()?)))
+        .collect();
+    Look {
+        manager,
+        old: &old,
+        new: &new,
+        others,
+        trees: &trees,
+        consoles: consoles(),
+        processes: &processes,
+        warnings: Vec::new(),
+    }
+    .observe()
+}
+
+/// Terminals that somebody is logged in on. Without a bus nobody's session is known.
+fn consoles() -> BTreeSet<String> {
+    Logind::connect()
+        .and_then(|mut logind| logind.list_sessions())
+        .map(|sessions| {
+            let held = sessions.into_iter().filter(systemd::Session::holds_console);
+            held.map(|session| session.tty).collect()
+        })
+        .unwrap_or_default()
 }
 
 /// What looking needs at every unit.
 struct Look<'a> {
     manager: &'a mut Manager,
-    old: &'a System,
-    new: &'a System,
-    /// Systems whose code still runs, by their store paths.
-    others: BTreeMap<String, Option<System>>,
-    trees: Trees,
-    processes: BTreeMap<String, Vec<Process>>,
+    old: &'a System<'a>,
+    new: &'a System<'a>,
+    /// Systems that were left and whose code still runs, by their store paths.
+    others: BTreeMap<String, System<'a>>,
+    trees: &'a Trees,
+    processes: &'a BTreeMap<String, Vec<Process>>,
     consoles: BTreeSet<String>,
     warnings: Vec<String>,
 }
 
-impl<'a> Look<'a> {
-    fn new(manager: &'a mut Manager, old: &'a System, new: &'a System) -> Self {
-        // Without a bus nobody's session is known; the gettys then count as in use.
-        let consoles = Logind::connect()
-            .and_then(|mut logind| logind.list_sessions())
-            .map(|sessions| {
-                let held = sessions.into_iter().filter(systemd::Session::holds_console);
-                held.map(|session| session.tty).collect()
-            })
-            .unwrap_or_default();
-        Self {
-            manager,
-            trees: Trees::read(Path::new(trees::PATH), &machine::booted()),
-            processes: processes::by_unit(),
-            old,
-            new,
-            others: BTreeMap::new(),
-            consoles,
-            warnings: Vec::new(),
-        }
-    }
-
+impl Look<'_> {
     fn observe(&mut self) -> Result<Observed, ObserveError> {
         let live: Vec<String> = self
             .manager
@@ -314,11 +339,10 @@ impl<'a> Look<'a> {
             for pid in pids {
                 paths.extend(processes::mapped(pid));
             }
-            self.know(&system);
             let from = if system == self.old.path {
                 Some(self.old)
             } else {
-                self.others.get(&system).and_then(Option::as_ref)
+                self.others.get(&system)
             };
             let Some(from) = from else {
                 // Its system is gone: what it runs can't be compared.
@@ -326,7 +350,7 @@ impl<'a> Look<'a> {
                 continue;
             };
             if let Some(unit) = from.unit(name) {
-                paths.extend(unit.code.iter().cloned());
+                paths.extend(unit.code.iter().map(ToString::to_string));
             }
             changed.extend(
                 paths
@@ -338,11 +362,10 @@ impl<'a> Look<'a> {
         changed.into_iter().collect()
     }
 
-    /// Reads a system whose code still runs.
-    fn know(&mut self, system: &str) {
-        if system != self.old.path && !self.others.contains_key(system) {
-            let _new = self.others.insert(system.to_owned(), System::read(system).ok());
-        }
+    /// Whether what packages tell the bus differs. It watches the old trees, so it has to be told.
+    fn bus_differs(&self) -> bool {
+        tree_differs(Path::new("share/dbus-1"), &self.old.usr, &self.new.usr)
+            || tree_differs(Path::new("dbus-1"), &self.old.etc, &self.new.etc)
     }
 
     /// What of the new system only a boot brings.
@@ -377,10 +400,11 @@ impl<'a> Look<'a> {
     /// Why systemd has to start itself anew.
     fn needs_reexec(&self) -> Option<String> {
         let programs = [SYSTEMD, "/usr/lib/systemd/systemd-executor"];
-        let libraries = |system: &System| system.record.programs.get(SYSTEMD).cloned().unwrap_or_default();
         let mut files: BTreeSet<String> = programs.iter().map(|&path| path.to_owned()).collect();
-        files.extend(libraries(self.old));
-        files.extend(libraries(self.new));
+        for system in [self.old, self.new] {
+            let libraries = system.record.programs.get(SYSTEMD);
+            files.extend(libraries.into_iter().flatten().map(ToString::to_string));
+        }
         if let Some(file) = files.iter().find(|path| is_other(path, self.old, self.new)) {
             return Some(format!("{} changed", base_name(file)));
         }
@@ -440,7 +464,7 @@ fn text(old: &Unit, new: &Unit) -> Text {
 }
 
 /// Whether a file of `/usr` is another in `new`. What the records don't know is looked at.
-fn is_other(path: &str, old: &System, new: &System) -> bool {
+fn is_other(path: &str, old: &System<'_>, new: &System<'_>) -> bool {
     match (old.record.files.get(path), new.record.files.get(path)) {
         (Some(before), Some(after)) => before != after,
         _ => {

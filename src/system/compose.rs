@@ -109,6 +109,8 @@ pub fn divide(
         );
     }
     add_factory(&mut usr, &etc, &seeded, (&accounts, pool), mtime)?;
+    // The image brings the cache of its own libraries; one made on the machine would hide that of every later system.
+    let _link = usr.take("lib/systemd/system/sysinit.target.wants/ldconfig.service");
     let preset = add_file(pool, "00-keel.preset", PRESET)?;
     etc.put(
         Path::new("systemd/system-preset/00-keel.preset"),

@@ -14,6 +14,7 @@ cat >/run/client <<'END'
 refused=0 done=0
 while [ ! -e /run/stop ]; do
     if exec 5<>/dev/tcp/127.0.0.1/7000; then read -r word <&5; exec 5>&-; done=$((done + 1)); else refused=$((refused + 1)); fi
+    sleep 0.2
 done 2>/dev/null
 echo "$refused $done" >/run/client.result
 END
@@ -23,6 +24,7 @@ failed=0 done=0
 while [ ! -e /run/stop ]; do
     /usr/bin/true && [ -e /usr/bin/true ] && stat /etc/hostname >/dev/null || failed=$((failed + 1))
     done=$((done + 1))
+    sleep 0.1
 done 2>/dev/null
 echo "$failed $done" >/run/programs.result
 END
@@ -134,6 +136,8 @@ pub(super) fn switch(bench: &mut Bench<'_>) -> Result<()> {
         let _ = shell.run("systemctl is-active kt-removed.service kt-masked.service")?;
         says(&shell.run("journalctl -u kt-text -o cat -n 1")?, "text-one")
     });
+    // Its service that never stops would keep it on.
+    let _ = shell.run("systemctl kill --signal=KILL kt-stubborn")?;
     shell.send("systemctl poweroff")?;
     machine.wait_until_off(TO_OFF)
 }
