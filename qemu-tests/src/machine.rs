@@ -234,6 +234,12 @@ impl Machine {
 }
 
 impl Running {
+    /// Resets the machine, as its button does.
+    pub(crate) fn reset(&mut self) -> Result<()> {
+        let _ = self.qmp.execute("system_reset", &serde_json::json!({}))?;
+        Ok(())
+    }
+
     /// Takes a picture of the screen.
     pub(crate) fn screenshot(&mut self, path: &Path) -> Result<()> {
         self.qmp.screenshot(path)

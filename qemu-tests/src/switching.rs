@@ -128,8 +128,15 @@ fn make(keel: &Keel, systems: &RootFileSystems, directory: &Path) -> Result<()> 
     keel.initrd_with(&systems.cloud, "minimal", &["virtio_blk"], &cloud_initrd)?;
     base(&tree, &programs)?;
     for generation in Gen::ALL {
-        let copy = directory.join("generation");
-        copy_tree(&tree, &copy)?;
+        let is_base = matches!(generation, Gen::Base | Gen::Panics | Gen::Hangs);
+        let copy = if is_base {
+            tree.clone()
+        } else {
+            directory.join("generation")
+        };
+        if !is_base {
+            copy_tree(&tree, &copy)?;
+        }
         let health = directory.join("health.toml");
         write(&health, "[health]\nsettle = 3\n")?;
         match generation {
@@ -167,7 +174,9 @@ fn make(keel: &Keel, systems: &RootFileSystems, directory: &Path) -> Result<()> 
             health: Some(&health),
             keep_current: true,
         })?;
-        fs::remove_dir_all(&copy).context("a generation's tree can't be removed")?;
+        if !is_base {
+            fs::remove_dir_all(&copy).context("a generation's tree can't be removed")?;
+        }
     }
     fs::remove_dir_all(&tree).context("the tree can't be removed")?;
     let esp = directory.join("esp");

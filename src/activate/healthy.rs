@@ -151,7 +151,9 @@ fn show(words: &[String]) {
     if words.is_empty() {
         return;
     }
-    let text: String = words.iter().map(|line| format!("keel: {line}\n")).collect();
+    let text = words
+        .iter()
+        .fold(String::new(), |text, line| text + "keel: " + line + "\n");
     let shown = Path::new(MOTD)
         .parent()
         .map_or(Ok(()), fs::create_dir_all)

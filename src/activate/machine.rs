@@ -131,23 +131,20 @@ impl Machine {
                 Err(damage) => Err(MachineError::NoTarget(format!("generation {number} ({damage})"))),
             }
         };
-        match name {
-            None => of_number(generations.last().ok_or(MachineError::NoOther)?.number),
-            Some(name) => match name.parse() {
-                Ok(number) => of_number(number),
-                Err(_) => {
-                    let path = fs::canonicalize(name).unwrap_or_else(|_| PathBuf::from(name));
-                    let text = path.to_string_lossy().into_owned();
-                    let path = StorePath::from_absolute(store, &text)
-                        .map_err(|_| MachineError::NoTarget(name.to_owned()))?;
-                    let system = path.absolute(store);
-                    Ok(Target {
-                        generation: self.generation_of(&system),
-                        system,
-                    })
-                }
-            },
+        let Some(name) = name else {
+            return of_number(generations.last().ok_or(MachineError::NoOther)?.number);
+        };
+        if let Ok(number) = name.parse() {
+            return of_number(number);
         }
+        let path = fs::canonicalize(name).unwrap_or_else(|_| PathBuf::from(name));
+        let path = StorePath::from_absolute(store, &path.to_string_lossy())
+            .map_err(|_| MachineError::NoTarget(name.to_owned()))?;
+        let system = path.absolute(store);
+        Ok(Target {
+            generation: self.generation_of(&system),
+            system,
+        })
     }
 
     /// Fails unless a system is intact.

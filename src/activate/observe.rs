@@ -292,12 +292,15 @@ impl Look<'_> {
         let difference = differences
             .get(name)
             .or_else(|| differences.get(template.as_deref()?));
-        let configuration = match difference {
+        let mut configuration: Vec<String> = match difference {
             Some(Difference::Changed(changed)) => {
                 changed.configuration.iter().map(|path| base_name(path)).collect()
             }
             _ => Vec::new(),
         };
+        if matches!(name, "dbus.service" | "dbus-broker.service") && self.bus_differs() {
+            configuration.push("the bus's services and policies".to_owned());
+        }
         let processes = self.processes.get(name).cloned().unwrap_or_default();
         let code = self.changed_code(name, &processes);
         let getty = parsed.instance.map(str::to_owned);
@@ -444,9 +447,8 @@ struct Texts {
 fn text(old: &Unit, new: &Unit) -> Text {
     match (old.state, new.state) {
         // What has no text has none to lose: devices, and what generators make.
-        (State::NotFound, _) => Text::Same,
+        (State::NotFound, _) | (State::Masked, State::Masked) => Text::Same,
         (_, State::NotFound) => Text::Gone,
-        (State::Masked, State::Masked) => Text::Same,
         (_, State::Masked) => Text::Masked,
         _ => {
             let comparison = compare(old, new);
@@ -465,13 +467,11 @@ fn text(old: &Unit, new: &Unit) -> Text {
 
 /// Whether a file of `/usr` is another in `new`. What the records don't know is looked at.
 fn is_other(path: &str, old: &System<'_>, new: &System<'_>) -> bool {
-    match (old.record.files.get(path), new.record.files.get(path)) {
-        (Some(before), Some(after)) => before != after,
-        _ => {
-            let below = Path::new(path.strip_prefix("/usr/").unwrap_or(path));
-            differs(below, &old.usr, &new.usr)
-        }
+    if let (Some(before), Some(after)) = (old.record.files.get(path), new.record.files.get(path)) {
+        return before != after;
     }
+    let below = Path::new(path.strip_prefix("/usr/").unwrap_or(path));
+    differs(below, &old.usr, &new.usr)
 }
 
 fn tree_differs(path: &Path, one: &Path, other: &Path) -> bool {

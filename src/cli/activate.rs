@@ -11,6 +11,7 @@ use crate::systemd::Manager;
 
 /// Where to go, and how carefully.
 #[derive(Debug, clap::Args)]
+#[allow(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 pub(super) struct Args {
     /// A generation's number, or a system's store path; the newest generation when left out.
     #[arg(value_name = "GENERATION|SYSTEM")]
@@ -119,19 +120,19 @@ fn options(goal: Goal, target: Target, args: &Args) -> Options {
 /// `keel rollback`.
 pub(super) fn rollback(args: &RollbackArgs) -> Result<u8> {
     let machine = Machine::this()?;
-    let number = match args.to {
-        Some(number) => number,
-        None => {
-            let current = machine.current()?;
-            let now = machine.generation_of(&current).unwrap_or(u64::MAX);
-            let generations = machine.profile.generations()?;
-            let before = generations.iter().rev().map(|generation| generation.number);
-            let mut before = before.filter(|number| *number < now);
-            before.next().ok_or_else(|| {
-                anyhow!("there is no generation before the current one; `keel generations` lists them")
-            })?
-        }
+    let before_the_current = || -> Result<u64> {
+        let now = machine.generation_of(&machine.current()?).unwrap_or(u64::MAX);
+        let generations = machine.profile.generations()?;
+        let mut before = generations
+            .iter()
+            .rev()
+            .map(|generation| generation.number)
+            .filter(|number| *number < now);
+        before.next().ok_or_else(|| {
+            anyhow!("there is no generation before the current one; `keel generations` lists them")
+        })
     };
+    let number = args.to.map_or_else(before_the_current, Ok)?;
     let target = machine.target(Some(&number.to_string()))?;
     if args.how.dry_run {
         return dry_run(&machine, &target, false);

@@ -9,6 +9,8 @@ mod layouts;
 mod state;
 mod store;
 mod switch;
+mod switch_boot;
+mod switch_faults;
 
 use anyhow::Result;
 
@@ -62,6 +64,16 @@ pub(crate) const ALL: &[Scenario] = &[
         name: "switch",
         about: "units, programs, libraries and configuration change under a running machine, and back",
         run: switch::switch,
+    },
+    Scenario {
+        name: "switch-faults",
+        about: "switches that fail, hang or are killed end in the old system, whole; every exit code",
+        run: switch_faults::faults,
+    },
+    Scenario {
+        name: "switch-boot",
+        about: "trial boots: blessed, panicking, hanging",
+        run: switch_boot::trials,
     },
     Scenario {
         name: "absent-generation",
