@@ -14,6 +14,10 @@ use crate::system::profile;
 /// Where an ESP is looked for, in systemd's order (bootctl(1)).
 const ESP_PLACES: [&str; 3] = ["/efi", "/boot", "/boot/efi"];
 
+/// What a trial boot lacks on some machines.
+const NO_ONE_SHOT: &str = "no trial boot is possible: the boot loader doesn't take an entry for the next boot only (it \
+                           isn't systemd-boot, or the machine has no EFI variables)";
+
 /// The mount point of the ESP: a FAT file system with a `loader` directory.
 pub(super) fn find_esp() -> Option<String> {
     let mounts = parse_mounts(&std::fs::read("/proc/self/mountinfo").ok()?);
@@ -38,7 +42,15 @@ pub(super) fn write_boot_files(request: &Request) -> Result<(), Failure> {
              it, or use `keel test`",
         ));
     };
-    update_menu(Path::new(esp), request.generation).map_err(|error| {
+    let is_proven = Record::read(Path::new("/")).0.is_proven(&request.new);
+    if !is_proven && !EfiVariables::default().knows_one_shot() {
+        return Err(Failure::refused(
+            code::ERROR,
+            format!("{NO_ONE_SHOT}; `keel test` works without"),
+        ));
+    }
+    let trial = request.generation.filter(|_| !is_proven);
+    update_menu(Path::new(esp), trial).map_err(|error| {
         let is_full = matches!(error, UpdateError::Plan(PlanError::NoSpace { .. }));
         let code = if is_full { code::NO_SPACE } else { code::ERROR };
         Failure::refused(code, format!("the boot menu: {error}"))
@@ -115,11 +127,7 @@ pub(super) fn arm(record: &Record) -> Result<(), String> {
         .filter(|trial| trial.state == TrialState::Armed)
         .map(|trial| trial.entry.as_str());
     if entry.is_some() && !variables.knows_one_shot() {
-        return Err(
-            "the boot loader doesn't take an entry for the next boot only (it isn't systemd-boot, or the machine \
-             has no EFI variables)"
-                .to_owned(),
-        );
+        return Err(NO_ONE_SHOT.to_owned());
     }
     variables.set_one_shot(entry).map_err(|error| error.to_string())
 }

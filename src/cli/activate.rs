@@ -98,9 +98,9 @@ pub(super) fn run(kind: Kind, args: &Args) -> Result<u8> {
         }
         Kind::DryRun => dry_run(&machine, &target, args.json),
         _ if args.dry_run => dry_run(&machine, &target, args.json),
-        Kind::Switch => go(&machine, options(Goal::Switch, target, args), args.json),
-        Kind::Test => go(&machine, options(Goal::Test, target, args), args.json),
-        Kind::Boot => go(&machine, options(Goal::Boot, target, args), args.json),
+        Kind::Switch => go(&machine, &options(Goal::Switch, target, args), args.json),
+        Kind::Test => go(&machine, &options(Goal::Test, target, args), args.json),
+        Kind::Boot => go(&machine, &options(Goal::Boot, target, args), args.json),
     }
 }
 
@@ -148,10 +148,10 @@ pub(super) fn rollback(args: &RollbackArgs) -> Result<u8> {
         leave_failed: false,
         ignore_inhibitors: false,
     };
-    go(&machine, options, false)
+    go(&machine, &options, false)
 }
 
-fn go(machine: &Machine, options: Options, json: bool) -> Result<u8> {
+fn go(machine: &Machine, options: &Options, json: bool) -> Result<u8> {
     let colour = std::io::stderr().is_terminal();
     let mut tell = |line: &Line| {
         // The switch goes on without its audience.
@@ -161,7 +161,7 @@ fn go(machine: &Machine, options: Options, json: bool) -> Result<u8> {
             say(&line.event, colour)
         };
     };
-    let (code, text) = activate::switch(machine, &options, &mut tell)?;
+    let (code, text) = activate::switch(machine, options, &mut tell)?;
     let mark = if code == code::DONE || code == code::REBOOT {
         ""
     } else {
@@ -288,7 +288,7 @@ pub(super) fn status(args: &StatusArgs) -> Result<u8> {
         Some(trial) => match &trial.state {
             TrialState::Armed => println!("trial      generation {} at the next boot", trial.generation),
             TrialState::Failed(reason) => {
-                println!("trial      generation {} failed: {reason}", trial.generation)
+                println!("trial      generation {} failed: {reason}", trial.generation);
             }
         },
         None => println!("trial      none"),
