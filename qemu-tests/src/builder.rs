@@ -117,6 +117,7 @@ pub(crate) fn build(
         extra_parameters: String::new(),
         disks,
         autologin: false,
+        state: None,
         reboots: false,
         // A second one would only wait for the first: both run on one thread.
         processors: 1,

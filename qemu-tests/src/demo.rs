@@ -36,6 +36,7 @@ pub(crate) fn demo(interactive: bool) -> Result<()> {
         extra_parameters: "keel.menu".to_owned(),
         disks,
         autologin: !interactive,
+        state: None,
         reboots: interactive,
         processors: 2,
         memory_mib: 1024,

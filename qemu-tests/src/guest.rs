@@ -34,6 +34,11 @@ impl<'a> Shell<'a> {
         Ok(shell)
     }
 
+    /// The shell of a machine that was saved after it was taken over; `run` tells how many commands it had seen.
+    pub(crate) fn resumed(console: &'a Console) -> Shell<'a> {
+        Shell { console, next: 1000 }
+    }
+
     /// Runs a command; gives its exit code and its output, errors included.
     pub(crate) fn sh(&mut self, command: &str) -> Result<(i32, String)> {
         self.finish(command, COMMAND)

@@ -52,6 +52,8 @@ pub(crate) struct Machine {
     pub extra_parameters: String,
     /// Its disks, in their order.
     pub disks: Vec<Disk>,
+    /// The saved state that it goes on from, instead of starting.
+    pub state: Option<PathBuf>,
     /// Whether a reboot starts it again, instead of ending it.
     pub reboots: bool,
     /// Whether root is logged in on the serial console without being asked.
@@ -110,7 +112,10 @@ impl Machine {
             started,
             tap,
         )?;
-        let qmp = Qmp::new(control)?;
+        let mut qmp = Qmp::new(control)?;
+        if self.state.is_some() {
+            qmp.go_on()?;
+        }
         let child = child.0.take().context("QEMU is gone")?;
         Ok(Running {
             child,
@@ -145,6 +150,9 @@ impl Machine {
         add(&[&self.memory_mib.to_string(), "-smp", &self.processors.to_string()]);
         if !self.reboots {
             add(&["-no-reboot"]);
+        }
+        if let Some(state) = &self.state {
+            add(&["-incoming", &format!("exec:cat '{}'", state.display())]);
         }
         add(&[
             "-chardev",
@@ -238,6 +246,11 @@ impl Running {
     pub(crate) fn reset(&mut self) -> Result<()> {
         let _ = self.qmp.execute("system_reset", &serde_json::json!({}))?;
         Ok(())
+    }
+
+    /// Stops it for good, and keeps its state in a file. Its disks can be gone on from as well.
+    pub(crate) fn save(mut self, path: &Path) -> Result<()> {
+        self.qmp.save(path)
     }
 
     /// Takes a picture of the screen.

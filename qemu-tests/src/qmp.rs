@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use serde_json::{Value, json};
@@ -62,6 +62,45 @@ impl Qmp {
     pub(crate) fn screenshot(&mut self, path: &Path) -> Result<()> {
         let _ = self.execute("screendump", &json!({ "filename": path, "format": "png" }))?;
         Ok(())
+    }
+
+    /// Stops the machine and writes its memory and devices to `path`; their disks stay as they are then.
+    pub(crate) fn save(&mut self, path: &Path) -> Result<()> {
+        let _ = self.execute("stop", &Value::Null)?;
+        let uri = format!("exec:cat >'{}'", path.display());
+        let _ = self.execute("migrate", &json!({ "uri": uri }))?;
+        let deadline = Instant::now() + ANSWER;
+        loop {
+            let state = self.execute("query-migrate", &Value::Null)?;
+            match state.get("status").and_then(Value::as_str) {
+                Some("completed") => return Ok(()),
+                Some("failed" | "cancelled") => bail!("QEMU can't write the machine's state: {state}"),
+                _ if Instant::now() > deadline => {
+                    bail!("QEMU doesn't finish writing the machine's state: {state}")
+                }
+                // QEMU tells of the end by an event only when asked to; a state of a gigabyte takes seconds.
+                _ => {}
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Lets a machine that was started from a saved state go on.
+    pub(crate) fn go_on(&mut self) -> Result<()> {
+        let deadline = Instant::now() + ANSWER;
+        loop {
+            let state = self.execute("query-status", &Value::Null)?;
+            match state.get("status").and_then(Value::as_str) {
+                Some("running") => return Ok(()),
+                Some("inmigrate") if Instant::now() < deadline => {
+                    std::thread::sleep(Duration::from_millis(50));
+                }
+                Some("inmigrate") => bail!("QEMU doesn't finish reading the machine's state"),
+                _ => {
+                    let _ = self.execute("cont", &Value::Null)?;
+                }
+            }
+        }
     }
 
     /// Presses the power button.

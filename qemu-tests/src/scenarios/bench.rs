@@ -90,6 +90,7 @@ impl Bench<'_> {
             extra_parameters: String::new(),
             disks: disks.to_vec(),
             autologin: true,
+            state: None,
             reboots: false,
             processors: 2,
             memory_mib: 1024,

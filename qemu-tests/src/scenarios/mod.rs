@@ -11,6 +11,7 @@ mod store;
 mod switch;
 mod switch_boot;
 mod switch_faults;
+mod switch_power;
 
 use anyhow::Result;
 
@@ -74,6 +75,11 @@ pub(crate) const ALL: &[Scenario] = &[
         name: "switch-boot",
         about: "trial boots: blessed, panicking, hanging",
         run: switch_boot::trials,
+    },
+    Scenario {
+        name: "switch-power",
+        about: "the power is cut at random moments of a switch",
+        run: switch_power::power,
     },
     Scenario {
         name: "absent-generation",

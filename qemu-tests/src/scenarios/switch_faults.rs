@@ -6,8 +6,20 @@ use super::bench::{Bench, TO_OFF, same, says};
 use crate::guest::Shell;
 use crate::switching::Gen;
 
-/// Phases at which the executor is killed in every run; `soak` takes them all.
+/// Phases at which the executor is killed in every run.
 const KILLED_AT: [&str; 5] = ["stop", "assemble", "manager", "restart", "commit"];
+/// The others, which `soak` adds.
+const KILLED_IN_SOAK: [&str; 9] = [
+    "guarded",
+    "accounts",
+    "reload",
+    "start",
+    "health",
+    "confirm",
+    "tidy",
+    "bootfiles",
+    "planned",
+];
 
 /// Everything that can fail while a machine runs.
 pub(super) fn faults(bench: &mut Bench<'_>) -> Result<()> {
@@ -21,7 +33,12 @@ pub(super) fn faults(bench: &mut Bench<'_>) -> Result<()> {
     confirmed(bench, &mut shell)?;
     left(bench, &mut shell)?;
     cut(bench, &mut shell)?;
-    for phase in KILLED_AT {
+    let soak = if std::env::var_os("KEEL_SOAK").is_some() {
+        &KILLED_IN_SOAK[..]
+    } else {
+        &[]
+    };
+    for phase in KILLED_AT.iter().chain(soak) {
         killed(bench, &mut shell, phase)?;
     }
     bench.check("after all of it nothing has failed", || {
@@ -119,8 +136,8 @@ fn refused(bench: &mut Bench<'_>, shell: &mut Shell<'_>) -> Result<()> {
         shell,
         "another switch: 11",
         &format!(
-            "flock /run/keel/lock sleep 1000 & i=$!; while flock -n /run/keel/lock true; do sleep 0.1; done; \
-             keel switch {changed}; c=$?; pkill -P $i sleep; kill $i; (exit $c)"
+            "flock --no-fork /run/keel/lock sleep 1000 & i=$!; while flock -n /run/keel/lock true; do sleep 0.1; \
+             done; keel switch {changed}; c=$?; kill $i; (exit $c)"
         ),
         (11, "another process switches"),
     )?;
@@ -188,8 +205,8 @@ fn reverted(bench: &mut Bench<'_>, shell: &mut Shell<'_>) -> Result<()> {
 /// A confirmed switch stays.
 fn confirmed(bench: &mut Bench<'_>, shell: &mut Shell<'_>) -> Result<()> {
     let command = format!(
-        "(while ! grep -q confirm$ /run/keel/switch/journal && ! grep -q 'keel confirm' /run/keel/switch/journal; do \
-         sleep 0.2; done; keel confirm) & keel test --confirm 60s {}",
+        "(n=0; while ! grep -q 'keel confirm' /run/keel/switch/journal && [ $n -lt 600 ]; do sleep 0.2; n=$((n + 1)); \
+         done; keel confirm) & keel test --confirm 60s {}",
         Gen::Changed.number()
     );
     keel(
@@ -246,8 +263,8 @@ fn left(bench: &mut Bench<'_>, shell: &mut Shell<'_>) -> Result<()> {
 /// The command's end isn't the switch's.
 fn cut(bench: &mut Bench<'_>, shell: &mut Shell<'_>) -> Result<()> {
     let _ = shell.run(&format!(
-        "keel test {} >/dev/null 2>&1 & p=$!; while ! grep -q assemble /run/keel/switch/journal; do sleep 0.1; done; \
-         kill -KILL $p; true",
+        "keel test {} >/dev/null 2>&1 & p=$!; n=0; while ! grep -q assemble /run/keel/switch/journal && [ $n -lt 600 ]; do \
+         sleep 0.1; n=$((n + 1)); done; kill -KILL $p; true",
         Gen::Changed.number()
     ))?;
     bench.check("the switch goes on when its terminal is gone", || {
@@ -276,8 +293,8 @@ fn killed(bench: &mut Bench<'_>, shell: &mut Shell<'_>, phase: &str) -> Result<(
             Gen::Changed.number()
         ))
         .context("the guard doesn't come")?;
-    if phase == "commit" {
-        bench.check("killed at commit: what was proven stays", || {
+    if matches!(phase, "commit" | "tidy") {
+        bench.check(&format!("killed at {phase}: what was proven stays"), || {
             same(&format!("the exit code ({said})"), &code, &0)?;
             says(
                 &shell.run("keel status")?,
