@@ -2,12 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::commit;
 use super::error::{Failure, code};
 use super::execute::Executor;
-use super::guard;
 use super::journal::{self, Event, Journal, Phase};
 use super::machine::Machine;
 use super::plan::{Plan, Verb};
@@ -59,6 +58,7 @@ impl Executor {
             let reexec = reached >= Phase::Manager && self.plan.reexec.is_some();
             self.reload_manager(reexec)?;
         }
+        self.end_stubborn_units();
         let steps = self.steps_back(reached);
         for (job, units) in steps {
             failures.extend(self.jobs(job, &units).err());
@@ -71,6 +71,24 @@ impl Executor {
         match failures.into_iter().next() {
             Some(failure) => Err(failure),
             None => Ok(()),
+        }
+    }
+
+    /// A unit that still hasn't stopped can't be started again: what is left of it is killed.
+    fn end_stubborn_units(&mut self) {
+        let planned = self.plan.units(Verb::Stop);
+        let Ok(found) = self.manager.units(&planned) else {
+            return;
+        };
+        for unit in found
+            .into_iter()
+            .filter(|unit| unit.active_state == "deactivating")
+        {
+            let text = match self.manager.kill(&unit.id, libc::SIGKILL) {
+                Ok(()) => format!("{} doesn't stop, and was killed", unit.id),
+                Err(error) => error.to_string(),
+            };
+            self.say(Event::Warning { text });
         }
     }
 
@@ -142,18 +160,10 @@ impl Executor {
     }
 }
 
-/// The guard's work: ends an executor that hangs, and goes back, or finishes what only had to be finished.
-pub fn revert(machine: &Machine) -> Result<String, String> {
+/// Sees to a switch whose executor has ended: goes back, or finishes what only had to be finished.
+pub(super) fn revert(machine: &Machine) -> Result<String, String> {
     let directory = Path::new(journal::DIRECTORY);
-    let mut manager = Manager::connect().map_err(|error| error.to_string())?;
-    let hung = manager.run(
-        JobVerb::Stop,
-        guard::SWITCH,
-        Instant::now() + Duration::from_secs(30),
-    );
-    if let Err(error) = hung {
-        log::debug!("{error}");
-    }
+    let manager = Manager::connect().map_err(|error| error.to_string())?;
     let _lock = machine
         .lock(Duration::from_mins(1))
         .map_err(|error| error.to_string())?;
@@ -192,7 +202,6 @@ pub fn revert(machine: &Machine) -> Result<String, String> {
             .map_or(cut_short, |reason| Failure::activation("the switch", reason));
         executor.go_back(reached, &reason)
     };
-    guard::disarm(&mut executor.manager);
     executor.say(Event::End {
         code,
         text: text.clone(),

@@ -22,10 +22,10 @@ mod trees;
 mod view;
 mod watch;
 
-pub use back::revert;
 pub use error::code;
 pub use execute::execute;
 pub use follow::{Options, switch};
+pub use guard::guard;
 pub use healthy::healthy;
 pub use journal::{Event, JournalError, Line, Phase, read as read_journal};
 pub use machine::{Machine, MachineError, Target, replace_trees};

@@ -353,7 +353,11 @@ impl Look<'_> {
                 continue;
             };
             if let Some(unit) = from.unit(name) {
-                paths.extend(unit.code.iter().map(ToString::to_string));
+                for program in &unit.code {
+                    let _new = paths.insert(program.to_string());
+                    let libraries = from.record.programs.get(program);
+                    paths.extend(libraries.into_iter().flatten().map(ToString::to_string));
+                }
             }
             changed.extend(
                 paths

@@ -61,15 +61,28 @@ pub(super) fn mapped(pid: u32) -> BTreeSet<String> {
 }
 
 fn mapped_paths(maps: &str) -> BTreeSet<String> {
-    let executable = maps.lines().filter(|line| {
-        line.split_whitespace()
-            .nth(1)
-            .is_some_and(|mode| mode.contains('x'))
-    });
-    let paths = executable.filter_map(|line| line.find("/usr/").and_then(|at| line.get(at..)));
-    paths
-        .map(|path| path.trim_end_matches(" (deleted)").to_owned())
+    maps.lines()
+        .filter(|line| {
+            line.split_whitespace()
+                .nth(1)
+                .is_some_and(|mode| mode.contains('x'))
+        })
+        .filter_map(|line| line.find('/').and_then(|at| line.get(at..)))
+        .filter_map(|path| in_usr(path.trim_end_matches(" (deleted)")))
         .collect()
+}
+
+/// A path below `/usr`. Files of a tree that was replaced are shown without the place where it was.
+fn in_usr(path: &str) -> Option<String> {
+    if path.starts_with("/usr/") {
+        return Some(path.to_owned());
+    }
+    let first = path.trim_start_matches('/').split('/').next()?;
+    [
+        "bin", "games", "lib", "lib32", "lib64", "libexec", "libx32", "sbin", "share",
+    ]
+    .contains(&first)
+    .then(|| format!("/usr{path}"))
 }
 
 #[cfg(test)]
@@ -92,8 +105,17 @@ mod tests {
         let maps = "7f00-7f01 r-xp 00000000 00:1a 99 /usr/lib/x86_64-linux-gnu/libc.so.6\n\
                     7f01-7f02 r--p 00000000 00:1a 99 /usr/share/data\n\
                     7f02-7f03 r-xp 00000000 00:1a 98 /usr/bin/a b (deleted)\n\
-                    7f03-7f04 r-xp 00000000 00:00 0 [vdso]\n";
+                    7f03-7f04 r-xp 00000000 00:00 0 [vdso]\n\
+                    7f04-7f05 r-xp 00000000 00:19 7 /lib/of-a-replaced-tree.so\n\
+                    7f05-7f06 r-xp 00000000 00:19 7 /nix/store/x/bin/keel\n";
         let paths: Vec<_> = mapped_paths(maps).into_iter().collect();
-        assert_eq!(paths, ["/usr/bin/a b", "/usr/lib/x86_64-linux-gnu/libc.so.6"]);
+        assert_eq!(
+            paths,
+            [
+                "/usr/bin/a b",
+                "/usr/lib/of-a-replaced-tree.so",
+                "/usr/lib/x86_64-linux-gnu/libc.so.6"
+            ]
+        );
     }
 }

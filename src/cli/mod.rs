@@ -49,9 +49,14 @@ enum Verb {
         /// What was asked for.
         request: PathBuf,
     },
-    /// The guard of a switch; started by systemd.
+    /// The guard of a switch; started by its executor.
     #[command(hide = true)]
-    Revert,
+    Guard {
+        /// The executor.
+        pid: u32,
+        /// How long it may take.
+        seconds: u64,
+    },
     /// Judges a boot; started by systemd.
     #[command(hide = true)]
     Healthy,
@@ -125,7 +130,7 @@ impl Verb {
             Verb::Import(_) => "import",
             Verb::Initrd(_) => "initrd",
             Verb::Execute { .. } => "execute",
-            Verb::Revert => "revert",
+            Verb::Guard { .. } => "guard",
             Verb::Healthy => "healthy",
         }
     }
@@ -153,8 +158,8 @@ impl Verb {
                 let result = crate::activate::execute(&request, &machine()?);
                 done(result.map_err(anyhow::Error::msg))
             }
-            Verb::Revert => {
-                let text = crate::activate::revert(&machine()?).map_err(anyhow::Error::msg)?;
+            Verb::Guard { pid, seconds } => {
+                let text = crate::activate::guard(pid, seconds, &machine()?).map_err(anyhow::Error::msg)?;
                 println!("{text}");
                 Ok(0)
             }

@@ -135,6 +135,14 @@ impl Manager {
         })
     }
 
+    /// Sends a signal to all processes of a unit.
+    ///
+    /// # Errors
+    /// When there is no such unit, or nothing of it runs.
+    pub fn kill(&mut self, name: &str, signal: i32) -> Result<(), Error> {
+        self.ask("KillUnit", name, &(name, "all", signal))
+    }
+
     /// Makes a failed unit inactive, and its counter of restarts zero.
     pub fn reset_failed(&mut self, name: &str) -> Result<(), Error> {
         self.ask("ResetFailedUnit", name, &name)

@@ -72,7 +72,7 @@ fn old_runs(bench: &mut Bench<'_>, shell: &mut Shell<'_>, after: &str) {
         says(&shell.run("keel status")?, "runs       generation 1 ")?;
         says(&shell.run("cat /etc/keeltest/followed.conf")?, "one")?;
         let _ = shell
-            .run("systemctl is-active kt-text kt-removed kt-masked kt-same kt-stubborn srv-keeltest.mount")?;
+            .run("systemctl is-active kt-text kt-binary kt-library kt-config kt-removed kt-masked kt-same kt-stubborn srv-keeltest.mount")?;
         says(&shell.run("journalctl -u kt-text -o cat -n 1")?, "text-one")?;
         let failed = shell.run("systemctl --failed --no-legend --plain")?;
         same("failed units", &failed.as_str(), &"")?;
@@ -115,7 +115,7 @@ fn refused(bench: &mut Bench<'_>, shell: &mut Shell<'_>) -> Result<()> {
         shell,
         "a system that isn't intact: 1",
         &format!(
-            "p=$(head -n 1 $(readlink -f /nix/var/nix/profiles/system-{changed}-link)/closure); mv $p $p.aside; \
+            "p=$(grep etc.cfs $(readlink -f /nix/var/nix/profiles/system-{changed}-link)/closure); mv $p $p.aside; \
              keel switch {changed}; c=$?; mv $p.aside $p; (exit $c)"
         ),
         (1, "isn't intact"),
@@ -161,7 +161,7 @@ fn refused(bench: &mut Bench<'_>, shell: &mut Shell<'_>) -> Result<()> {
         &format!(
             "cat /dev/zero >/run/full 2>/dev/null; keel switch {changed}; c=$?; rm /run/full; (exit $c)"
         ),
-        (1, "nothing was changed"),
+        (1, "No space left on device"),
     )?;
     old_runs(bench, shell, "refusals");
     Ok(())
@@ -205,7 +205,7 @@ fn reverted(bench: &mut Bench<'_>, shell: &mut Shell<'_>) -> Result<()> {
 /// A confirmed switch stays.
 fn confirmed(bench: &mut Bench<'_>, shell: &mut Shell<'_>) -> Result<()> {
     let command = format!(
-        "(n=0; while ! grep -q 'keel confirm' /run/keel/switch/journal && [ $n -lt 600 ]; do sleep 0.2; n=$((n + 1)); \
+        "rm /run/keel/switch/journal; (n=0; while ! grep -q 'keel confirm' /run/keel/switch/journal && [ $n -lt 600 ]; do sleep 0.2; n=$((n + 1)); \
          done; keel confirm) & keel test --confirm 60s {}",
         Gen::Changed.number()
     );
@@ -263,7 +263,7 @@ fn left(bench: &mut Bench<'_>, shell: &mut Shell<'_>) -> Result<()> {
 /// The command's end isn't the switch's.
 fn cut(bench: &mut Bench<'_>, shell: &mut Shell<'_>) -> Result<()> {
     let _ = shell.run(&format!(
-        "keel test {} >/dev/null 2>&1 & p=$!; n=0; while ! grep -q assemble /run/keel/switch/journal && [ $n -lt 600 ]; do \
+        "rm /run/keel/switch/journal; keel test {} >/dev/null 2>&1 & p=$!; n=0; while ! grep -q assemble /run/keel/switch/journal && [ $n -lt 600 ]; do \
          sleep 0.1; n=$((n + 1)); done; kill -KILL $p; true",
         Gen::Changed.number()
     ))?;
