@@ -28,7 +28,8 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 use lexopt::prelude::*;
 
-const USAGE: &str = "Usage: qemu-tests/run [--list] [NAME...]\n       qemu-tests/demo [--interactive]";
+const USAGE: &str = "Usage: qemu-tests/run [--list] [NAME...]\n       qemu-tests/demo [--interactive]\n       \
+                     qemu-tests/bench switch [--json]\n       qemu-tests/soak switch [N]";
 
 fn main() -> ExitCode {
     match run() {
@@ -44,11 +45,12 @@ fn main() -> ExitCode {
 fn run() -> Result<bool> {
     let mut arguments = lexopt::Parser::from_env();
     let mut words = Vec::new();
-    let (mut list, mut interactive) = (false, false);
+    let (mut list, mut interactive, mut json) = (false, false, false);
     while let Some(argument) = arguments.next()? {
         match argument {
             Long("list") => list = true,
             Long("interactive") => interactive = true,
+            Long("json") => json = true,
             Long("help") | Short('h') => {
                 println!("{USAGE}");
                 return Ok(true);
@@ -67,6 +69,7 @@ fn run() -> Result<bool> {
             Ok(true)
         }
         "run" => suite::run(names),
+        "bench" if names == ["switch"] => suite::bench("switch", json),
         "demo" if names.is_empty() => demo::demo(interactive).map(|()| true),
         _ => bail!("{USAGE}"),
     }

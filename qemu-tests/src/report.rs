@@ -52,6 +52,21 @@ impl Figures {
         }
     }
 
+    /// Whether there are none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+    }
+
+    /// Those of a scenario, without its name.
+    pub(crate) fn of(&self, scenario: &str) -> Vec<(String, Figure)> {
+        let figures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = |name: &String| name.strip_prefix(scenario)?.strip_prefix(": ").map(str::to_owned);
+        figures
+            .iter()
+            .filter_map(|(name, figure)| Some((own(name)?, figure.clone())))
+            .collect()
+    }
+
     /// As lines of text.
     pub(crate) fn lines(&self) -> Vec<String> {
         let figures = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::made::Made;
 use crate::process::Tool;
+use crate::report::Figures;
 use crate::scenarios::{ALL, Bench, Check, Scenario};
 
 /// Virtual machines side by side: an emulated one keeps a processor busy.
@@ -60,6 +61,38 @@ pub(crate) fn list() {
 
 /// Runs what is named, or all. Whether everything passed.
 pub(crate) fn run(names: &[String]) -> Result<bool> {
+    let (passed, figures) = run_with(names, false)?;
+    if !figures.is_empty() {
+        println!("\nFigures (they decide nothing; also in {DIRECTORY}/figures.json):");
+        for line in figures.lines() {
+            println!("  {line}");
+        }
+    }
+    Ok(passed)
+}
+
+/// Runs a scenario for its figures, those whose names begin with its own: a table, or a JSON array of
+/// `{name, subject, value, unit}`.
+pub(crate) fn bench(scenario: &str, json: bool) -> Result<bool> {
+    let (passed, figures) = run_with(&[scenario.to_owned()], true)?;
+    let own = figures.of(scenario);
+    if json {
+        let array: Vec<_> = own
+            .iter()
+            .map(|(name, figure)| {
+                serde_json::json!({ "name": name, "subject": "keel", "value": figure.value, "unit": figure.unit })
+            })
+            .collect();
+        println!("{}", serde_json::to_string_pretty(&array).context("figures")?);
+    } else {
+        for (name, figure) in own {
+            println!("{name:50}{:10.3} {}", figure.value, figure.unit);
+        }
+    }
+    Ok(passed)
+}
+
+fn run_with(names: &[String], to_stderr: bool) -> Result<(bool, Figures)> {
     for name in names {
         let known =
             CARGO.iter().any(|(known, ..)| known == name) || ALL.iter().any(|known| known.name == name);
@@ -70,6 +103,7 @@ pub(crate) fn run(names: &[String]) -> Result<bool> {
     let wanted = |name: &str| names.is_empty() || names.iter().any(|wanted| wanted == name);
     let started = Instant::now();
     let suite = Suite {
+        to_stderr,
         started,
         counts: Mutex::default(),
     };
@@ -80,7 +114,7 @@ pub(crate) fn run(names: &[String]) -> Result<bool> {
         .collect();
     let directory = std::path::absolute(DIRECTORY).context("the working directory is gone")?;
     std::fs::create_dir_all(&directory).with_context(|| format!("{} can't be made", directory.display()))?;
-    let mut figures = Vec::new();
+    let mut figures = Figures::default();
     if scenarios.is_empty() {
         suite.cargo(&wanted);
     } else {
@@ -96,7 +130,7 @@ pub(crate) fn run(names: &[String]) -> Result<bool> {
                 });
                 made.figures.note("all", started.elapsed().as_secs_f64(), "s");
                 made.figures.write(&directory.join("figures.json"))?;
-                figures = made.figures.lines();
+                figures = made.figures;
             }
             Err(error) => {
                 suite.count(
@@ -110,18 +144,14 @@ pub(crate) fn run(names: &[String]) -> Result<bool> {
             }
         }
     }
-    if !figures.is_empty() {
-        println!("\nFigures (they decide nothing; also in {DIRECTORY}/figures.json):");
-        for line in figures {
-            println!("  {line}");
-        }
-    }
     let counts = *suite.counts.lock().unwrap_or_else(PoisonError::into_inner);
-    println!("\n{} passed, {} failed", counts.passed, counts.failed);
-    Ok(counts.failed == 0)
+    suite.say(&format!("{} passed, {} failed", counts.passed, counts.failed));
+    Ok((counts.failed == 0, figures))
 }
 
 struct Suite {
+    /// Standard output is for something else.
+    to_stderr: bool,
     started: Instant,
     counts: Mutex<Counts>,
 }
@@ -129,7 +159,12 @@ struct Suite {
 impl Suite {
     /// Says a line, with the time.
     fn say(&self, text: &str) {
-        println!("[{:4.0} s] {text}", self.started.elapsed().as_secs_f64());
+        let line = format!("[{:4.0} s] {text}", self.started.elapsed().as_secs_f64());
+        if self.to_stderr {
+            eprintln!("{line}");
+        } else {
+            println!("{line}");
+        }
     }
 
     /// Shows and counts checks.

@@ -40,11 +40,13 @@ pub(crate) enum Gen {
     Panics,
     /// Its boot hangs.
     Hangs,
+    /// One unit is another.
+    One,
 }
 
 impl Gen {
     /// All, in the order of their numbers.
-    pub(crate) const ALL: [Gen; 8] = [
+    pub(crate) const ALL: [Gen; 9] = [
         Gen::Base,
         Gen::Changed,
         Gen::Deep,
@@ -53,6 +55,7 @@ impl Gen {
         Gen::Hanging,
         Gen::Panics,
         Gen::Hangs,
+        Gen::One,
     ];
 
     /// Its number in the profile.
@@ -149,6 +152,10 @@ fn make(keel: &Keel, systems: &RootFileSystems, directory: &Path) -> Result<()> 
                     &health,
                     "[health]\nsettle = 1\n[health.checks.page]\nhttp = \"http://127.0.0.1:9/\"\ndeadline = 3\n",
                 )?;
+            }
+            Gen::One => {
+                unit(&copy, "kt-text.service", &service("worker text-alone", ""))?;
+                write(&health, "[health]\nsettle = 0\n")?;
             }
             Gen::Broken => write(&copy.join("usr/lib/x86_64-linux-gnu/libc.so.6"), "broken\n")?,
             Gen::Hanging => unit(

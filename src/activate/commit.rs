@@ -83,6 +83,23 @@ pub(super) fn set_menu(esp: &Path, default: Option<u64>, trial: Option<u64>) -> 
     boot::update(&wanted, &mut |warning| log::warn!("{warning}")).map(drop)
 }
 
+/// Whether the next boot is what `request` wants already, without a trial under way.
+pub(super) fn is_committed(request: &Request) -> bool {
+    let (Some(number), Some(esp)) = (request.generation, &request.esp) else {
+        return false;
+    };
+    let (record, fault) = Record::read(Path::new("/"));
+    let conf = std::fs::read_to_string(Path::new(esp).join(boot::menu::LOADER_CONF)).unwrap_or_default();
+    let current = Machine::this()
+        .ok()
+        .and_then(|machine| machine.profile.current().ok().flatten());
+    fault.is_none()
+        && record.trial.is_none()
+        && record.last_good.as_deref() == Some(request.new.as_str())
+        && current == Some(number)
+        && boot::menu::default_of(&conf) == Some(boot::menu::entry_name(SYSTEM_PROFILE, number))
+}
+
 /// Arms the trial boot, and makes the profile lead to the generation. Can be done again.
 pub(super) fn commit(request: &Request) -> Result<(), Failure> {
     let failed = |what: &str, why: &dyn std::fmt::Display| Failure::activation(what, why);

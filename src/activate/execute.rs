@@ -119,14 +119,15 @@ impl Executor {
         self.enter(Phase::Planned)?;
         self.make_plan().map_err(at(Phase::Planned))?;
         self.enter(Phase::BootFiles)?;
-        if self.request.goal.persists() {
+        let persists = self.request.goal.persists() && !commit::is_committed(&self.request);
+        if persists {
             commit::write_boot_files(&self.request).map_err(at(Phase::BootFiles))?;
         }
         if self.request.goal.activates() && self.request.old != self.request.new {
             guard::arm(&mut self.manager, &self.request).map_err(at(Phase::BootFiles))?;
             self.activate()?;
         }
-        if self.request.goal.persists() {
+        if persists {
             self.enter(Phase::Commit)?;
             // Whatever fails here leaves the default where it was: the old system boots.
             commit::commit(&self.request).map_err(at(Phase::Commit))?;

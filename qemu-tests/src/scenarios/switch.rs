@@ -51,6 +51,7 @@ pub(super) fn switch(bench: &mut Bench<'_>) -> Result<()> {
     let mut shell = machine.shell()?;
     let _ = shell.run("systemctl is-system-running --wait")?;
     let _ = shell.run("echo mine >/etc/keeltest/hidden.conf; cat /etc/keeltest/followed.conf")?;
+    times(bench, &mut shell)?;
     let before = pids(&mut shell)?;
     let _ = shell.run(LOOPS)?;
 
@@ -136,6 +137,43 @@ pub(super) fn switch(bench: &mut Bench<'_>) -> Result<()> {
     let _ = shell.run("systemctl kill --signal=KILL kt-stubborn")?;
     shell.send("systemctl poweroff")?;
     machine.wait_until_off(TO_OFF)
+}
+
+/// Figures: a switch that changes nothing, one that changes a unit, and what systemd alone takes for that unit.
+fn times(bench: &mut Bench<'_>, shell: &mut Shell<'_>) -> Result<()> {
+    let one = Gen::One.number();
+    for (name, command, back) in [
+        ("switch: nothing changed", "keel switch 1", "true"),
+        (
+            "switch: systemctl restart of a unit",
+            "systemctl restart kt-text",
+            "true",
+        ),
+        (
+            "switch: that unit changed",
+            &format!("keel test {one}"),
+            "keel test 1",
+        ),
+    ] {
+        let mut seconds = Vec::new();
+        for _ in 0..3 {
+            let text = shell.run(&format!(
+                "a=$(cut -d ' ' -f 1 /proc/uptime); {command} >/dev/null 2>&1 || echo failed; \
+                 b=$(cut -d ' ' -f 1 /proc/uptime); echo $a $b; {back} >/dev/null 2>&1 || echo failed"
+            ))?;
+            let mut numbers = text.split_whitespace().map(str::parse::<f64>);
+            let (Some(Ok(from)), Some(Ok(to)), None) = (numbers.next(), numbers.next(), numbers.next())
+            else {
+                bail!("{command}: {text}");
+            };
+            seconds.push(to - from);
+        }
+        seconds.sort_by(f64::total_cmp);
+        if let Some(median) = seconds.get(1) {
+            bench.made.figures.note(name, *median, "s");
+        }
+    }
+    Ok(())
 }
 
 fn new_tree_is_seen(bench: &mut Bench<'_>, shell: &mut Shell<'_>) {
