@@ -243,12 +243,6 @@ impl Machine {
 }
 
 impl Running {
-    /// Resets the machine, as its button does.
-    pub(crate) fn reset(&mut self) -> Result<()> {
-        let _ = self.qmp.execute("system_reset", &serde_json::json!({}))?;
-        Ok(())
-    }
-
     /// Stops it for good, and keeps its state in a file. Its disks can be gone on from as well.
     pub(crate) fn save(mut self, path: &Path) -> Result<()> {
         self.qmp.save(path)
