@@ -97,11 +97,10 @@ fn http(url: &str, deadline: Instant) -> Result<(), String> {
     stream
         .set_read_timeout(Some(remaining(deadline)))
         .map_err(failed)?;
-    write!(
-        stream,
-        "GET {path} HTTP/1.1\r\nHost: {address}\r\nUser-Agent: keel\r\nConnection: close\r\n\r\n"
-    )
-    .map_err(failed)?;
+    // In one piece: a server may answer, and close, before it has read a second one.
+    let request =
+        format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nUser-Agent: keel\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).map_err(failed)?;
     let mut answer = Vec::new();
     let _ = stream.take(1024).read_to_end(&mut answer).map_err(failed)?;
     let line =
