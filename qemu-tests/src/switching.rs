@@ -297,10 +297,7 @@ fn base(tree: &Path, programs: &Path) -> Result<()> {
         ("kt-same", service("same", "")),
         (
             "kt-stubborn",
-            service(
-                "worker stubborn",
-                "TimeoutStopSec=infinity\nX-Switch=stop-start\n",
-            ),
+            service("worker stubborn", "TimeoutStopSec=infinity\nX-Switch=keep\n"),
         ),
         (
             "kt-protect",
