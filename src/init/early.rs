@@ -44,6 +44,36 @@ pub(super) fn mount_api_file_systems() -> Result<(), EarlyError> {
     Ok(())
 }
 
+/// Mounts `/run/lock` where the chosen system has a unit for it, as that unit does (Debian's `run-lock.mount`). Nothing
+/// orders programs of LVM after the unit, and one that has made `/run/lock/lvm` before the mount hides it fails.
+pub(super) fn mount_locks(root: &Path) -> Result<(), EarlyError> {
+    const TARGET: &str = "/run/lock";
+    if !root.join("usr/lib/systemd/system/run-lock.mount").exists() {
+        return Ok(());
+    }
+    let fails = |errno| EarlyError {
+        kind: "tmpfs",
+        target: TARGET,
+        errno,
+    };
+    make_directory(Path::new(TARGET)).map_err(|_| fails(Errno::EIO))?;
+    // A second attempt finds it mounted.
+    if nix::sys::stat::stat(TARGET).map(|found| found.st_dev)
+        != nix::sys::stat::stat("/run").map(|run| run.st_dev)
+    {
+        return Ok(());
+    }
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC | MsFlags::MS_NODEV;
+    mount(
+        Some("tmpfs"),
+        TARGET,
+        Some("tmpfs"),
+        flags,
+        Some("mode=1777,size=5242880"),
+    )
+    .map_err(fails)
+}
+
 fn make_directory(path: &Path) -> io::Result<()> {
     std::fs::create_dir_all(path)
 }

@@ -94,6 +94,9 @@ impl Boot {
             .unwrap_or_else(|| handoff::SYSTEMD.to_owned());
         handoff::check_init(Path::new(SYSROOT), &init).map_err(Trouble::HandOff)?;
         link_systems(&generation.system);
+        if let Err(error) = early::mount_locks(Path::new(SYSROOT)) {
+            self.warn(&error.to_string());
+        }
         self.report.generation = Some(generation);
         self.leave_passphrases();
         self.consoles.close();

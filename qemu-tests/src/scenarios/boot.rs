@@ -59,6 +59,16 @@ pub(super) fn boot(bench: &mut Bench<'_>) -> Result<()> {
         let _ = shell.run("test -e /run/initramfs/fsck-root")?;
         Ok(())
     });
+    bench.check("the directory of locks is mounted before systemd starts", || {
+        // Mounted later, it would hide the locks of an LVM program that is at work.
+        let _ = shell.run("findmnt /run/lock")?;
+        let (_, mounting) =
+            shell.sh("journalctl --boot --output=cat --grep '^Mount(ing|ed) run-lock.mount'")?;
+        let (_, others) =
+            shell.sh("journalctl --boot --output=cat --grep '^Mount(ing|ed) dev-hugepages.mount'")?;
+        says(&others, "Mounting")?;
+        same("what systemd says of mounting it", &mounting.as_str(), &"")
+    });
     bench.check("there is a machine-id", || {
         let id = shell.run("cat /etc/machine-id")?;
         same("its length", &id.len(), &32)
@@ -123,8 +133,12 @@ fn systemd_sees_everything(bench: &mut Bench<'_>, shell: &mut Shell<'_>, when: &
     bench.check(&format!("systemd is content {when}"), || {
         let (_, state) = shell.sh("systemctl is-system-running --wait")?;
         let failed = shell.run("systemctl --failed --no-legend --plain; systemctl list-jobs --no-legend")?;
+        let (_, why) = shell.sh(
+            "for unit in $(systemctl --failed --no-legend --plain | cut -d' ' -f1); do \
+             journalctl --boot --no-pager --output=cat --lines=5 --unit=$unit; done",
+        )?;
         same(
-            &format!("its state (failed units: {failed:?})"),
+            &format!("its state (failed units: {failed:?}, their log: {why:?})"),
             &state.as_str(),
             &"running",
         )?;
