@@ -253,11 +253,9 @@ const LIBRARY: &str = "usr/lib/x86_64-linux-gnu/libkeeltest.so.1";
 
 /// What all generations have.
 fn base(tree: &Path, programs: &Path) -> Result<()> {
-    write(
-        &tree.join("etc/fstab"),
-        &format!(
-            "UUID={ROOT_UUID} / ext4 defaults 0 1\n/dev/disk/by-partlabel/esp /boot vfat umask=0077 0 0\n"
-        ),
+    fstab(
+        tree,
+        &["/srv/kt-line-gone tmpfs size=1m", "/srv/kt-line tmpfs size=1m"],
     )?;
     for (from, to) in [
         ("worker", "worker"),
@@ -345,6 +343,17 @@ fn base(tree: &Path, programs: &Path) -> Result<()> {
     chroot(&["usermod", "--append", "--groups", "ktgroup", USER])
 }
 
+/// The table of the machine's file systems, with some of the test's.
+fn fstab(tree: &Path, lines: &[&str]) -> Result<()> {
+    let mut text = format!(
+        "UUID={ROOT_UUID} / ext4 defaults 0 1\n/dev/disk/by-partlabel/esp /boot vfat umask=0077 0 0\n"
+    );
+    for line in lines {
+        text.push_str(&format!("tmpfs {line} 0 0\n"));
+    }
+    write(&tree.join("etc/fstab"), &text)
+}
+
 fn mount(tree: &Path, options: &str) -> Result<()> {
     unit(
         tree,
@@ -377,6 +386,10 @@ fn changed(tree: &Path, programs: &Path) -> Result<()> {
     unit(tree, "kt-template@.service", &service("worker %i-two", ""))?;
     unit(tree, "kt-timer.timer", "[Timer]\nOnCalendar=monthly\n")?;
     mount(tree, "size=2m")?;
+    fstab(
+        tree,
+        &["/srv/kt-line tmpfs size=2m", "/srv/kt-line-new tmpfs size=1m"],
+    )?;
     Tool::new("chroot")
         .arg(tree)
         .args(["gpasswd", "--delete", USER, "ktgroup"])

@@ -176,10 +176,7 @@ impl Executor {
             Goal::Boot => "the next boot is a trial of",
             Goal::Switch | Goal::Test | Goal::Revert => "the machine runs",
         };
-        let name = match request.generation {
-            Some(number) => format!("generation {number} ({})", request.new),
-            None => request.new.clone(),
-        };
+        let name = request.describe();
         if request.goal.activates() && self.plan.is_partial() {
             let rest: Vec<String> = self
                 .plan
@@ -267,7 +264,7 @@ impl Executor {
 
     /// Accounts, and what systemd's own tools make of the new trees.
     pub(super) fn settle(&mut self) -> Result<(), Failure> {
-        for text in super::machine::settle(&self.request.new)? {
+        for text in super::machine::settle(&self.request.old, &self.request.new)? {
             self.say(Event::Warning { text });
         }
         Ok(())
@@ -277,7 +274,7 @@ impl Executor {
         let deadline = Instant::now() + Duration::from_mins(2);
         if reexec {
             // PID 1 can't go back from a program that doesn't start.
-            super::machine::try_systemd()?;
+            super::tools::try_systemd()?;
             let done = self.manager.daemon_reexec(deadline);
             let done =
                 done.map_err(|error| Failure::activation("systemd doesn't start itself anew", error))?;

@@ -71,6 +71,13 @@ pub fn switch(
         leave_failed: options.leave_failed,
         ignore_inhibitors: options.ignore_inhibitors,
     };
+    let is_kept = !request.goal.persists() || commit::is_committed(&request);
+    if request.old == request.new && is_kept {
+        return Ok((
+            code::DONE,
+            format!("the machine runs {} already; nothing to do", request.describe()),
+        ));
+    }
     let state = |source| MachineError::State {
         path: DIRECTORY.into(),
         source,

@@ -3,13 +3,13 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::fcntl::{Flock, FlockArg};
 
 use super::error::Failure;
 use super::processes;
+use super::tools;
 use super::trees::{self, Trees};
 use crate::root::{self, Identity, LiveError};
 use crate::store::{Layout, StorePath, files};
@@ -216,60 +216,15 @@ pub fn replace_trees(system: &str) -> Result<(), LiveError> {
     noted.map_err(LiveError::Mounts)
 }
 
-/// Settles accounts and stamps, and runs systemd's own tools on the new trees. Returns what was odd.
-pub(super) fn settle(system: &str) -> Result<Vec<String>, Failure> {
+/// Settles accounts and stamps, and lets systemd's own tools take over what differs from the system `old`. Returns what
+/// was odd.
+pub(super) fn settle(old: &str, new: &str) -> Result<Vec<String>, Failure> {
     let warnings = root::settle(&Identity {
         root: Path::new("/"),
-        system,
+        system: new,
         machine_id: None,
     });
     let mut odd: Vec<String> = warnings.iter().map(ToString::to_string).collect();
-    for (program, arguments) in [
-        ("/usr/bin/systemd-sysusers", &[][..]),
-        (
-            "/usr/bin/systemd-tmpfiles",
-            &["--create", "--exclude-prefix=/dev"][..],
-        ),
-        ("/usr/lib/systemd/systemd-sysctl", &[][..]),
-    ] {
-        match tool(program, arguments) {
-            Ok(None) => {}
-            Ok(Some(text)) => odd.push(text),
-            Err(text) => return Err(Failure::activation(program, text)),
-        }
-    }
+    odd.extend(tools::run(old, new)?);
     Ok(odd)
-}
-
-/// Fails unless the systemd that is in place can be executed.
-pub(super) fn try_systemd() -> Result<(), Failure> {
-    let program = "/usr/lib/systemd/systemd";
-    match tool(program, &["--version"]) {
-        Ok(None) if Path::new(program).exists() => Ok(()),
-        Ok(said) => Err(Failure::activation(
-            program,
-            said.unwrap_or_else(|| "it isn't there".to_owned()),
-        )),
-        Err(text) => Err(Failure::activation(program, text)),
-    }
-}
-
-/// Runs a tool of the new system. One that isn't there has nothing to do; one that can't be executed, or is killed,
-/// fails; one that complains is only odd.
-fn tool(program: &str, arguments: &[&str]) -> Result<Option<String>, String> {
-    if !Path::new(program).exists() {
-        return Ok(None);
-    }
-    let output = Command::new(program)
-        .args(arguments)
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|error| format!("it can't be executed: {error}"))?;
-    let said = String::from_utf8_lossy(&output.stderr).trim().replace('\n', "; ");
-    match output.status.code() {
-        Some(0) => Ok(None),
-        // 127: the dynamic loader lacks a library or a symbol.
-        Some(code) if code != 127 => Ok(Some(format!("{program} ended with {code}: {said}"))),
-        _ => Err(format!("{} {said}", output.status)),
-    }
 }

@@ -6,14 +6,16 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::machine;
+use super::mounts;
 use super::plan::{Kept, Plan, Step, Verb};
 use super::processes::{self, Process};
 use super::request::Request;
 use super::rules;
 use super::trees::{self, Trees};
 use super::view::{Observed, Text, UnitView};
-use crate::root::{LocalKind, UPPER, differs, local_changes, units_on_replaced_trees};
+use crate::root::{LocalKind, UPPER, differs, local_changes, trees_differ, units_on_replaced_trees};
 use crate::system::bootspec::BootSpec;
+use crate::system::fstab::{self, Line};
 use crate::system::units::sources::{InDirectory, Layered, Mounted};
 use crate::system::units::{
     Difference, Kind, LoadError, LoadPath, Policy, RecordError, State, Unit, UnitName, UnitsRecord, compare,
@@ -194,6 +196,8 @@ impl Look<'_> {
                 observed.units.push(view);
             }
         }
+        let (old, new) = self.fstab()?;
+        mounts::observe(&old, &new, &mut observed);
         observed.reboot = self.needs_reboot()?;
         observed.reexec = self.needs_reexec();
         observed.hidden = self.hidden();
@@ -371,8 +375,26 @@ impl Look<'_> {
 
     /// Whether what packages tell the bus differs. It watches the old trees, so it has to be told.
     fn bus_differs(&self) -> bool {
-        tree_differs(Path::new("share/dbus-1"), &self.old.usr, &self.new.usr)
-            || tree_differs(Path::new("dbus-1"), &self.old.etc, &self.new.etc)
+        trees_differ(Path::new("share/dbus-1"), &self.old.usr, &self.new.usr)
+            || trees_differ(Path::new("dbus-1"), &self.old.etc, &self.new.etc)
+    }
+
+    /// The lines of `/etc/fstab`, as they are and as they will be.
+    fn fstab(&self) -> Result<(Vec<Line>, Vec<Line>), ObserveError> {
+        let read = |path: PathBuf| match fs::read(&path) {
+            Ok(bytes) => Ok(fstab::parse(&String::from_utf8_lossy(&bytes))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(source) => Err(ObserveError::File { path, source }),
+        };
+        let local = Path::new("/").join(UPPER).join("fstab");
+        let old = read("/etc/fstab".into())?;
+        // One that was changed here stays.
+        let new = if fs::symlink_metadata(local).is_ok() {
+            old.clone()
+        } else {
+            read(self.new.etc.join("fstab"))?
+        };
+        Ok((old, new))
     }
 
     /// What of the new system only a boot brings.
@@ -417,7 +439,7 @@ impl Look<'_> {
         }
         SYSTEMD_CONFIGURATION
             .iter()
-            .find(|path| tree_differs(Path::new(path), &self.old.etc, &self.new.etc))
+            .find(|path| trees_differ(Path::new(path), &self.old.etc, &self.new.etc))
             .map(|path| format!("/etc/{path} changed"))
     }
 
@@ -476,23 +498,6 @@ fn is_other(path: &str, old: &System<'_>, new: &System<'_>) -> bool {
     }
     let below = Path::new(path.strip_prefix("/usr/").unwrap_or(path));
     differs(below, &old.usr, &new.usr)
-}
-
-fn tree_differs(path: &Path, one: &Path, other: &Path) -> bool {
-    let list = |root: &Path| -> Option<BTreeSet<PathBuf>> {
-        let entries = fs::read_dir(root.join(path)).ok()?;
-        Some(
-            entries
-                .flatten()
-                .map(|entry| path.join(entry.file_name()))
-                .collect(),
-        )
-    };
-    match (list(one), list(other)) {
-        (None, None) => differs(path, one, other),
-        (Some(here), Some(there)) => here != there || here.iter().any(|path| tree_differs(path, one, other)),
-        _ => true,
-    }
 }
 
 fn base_name(path: &str) -> String {

@@ -58,3 +58,13 @@ pub struct Request {
     /// Whether the inhibitors of others are passed over.
     pub ignore_inhibitors: bool,
 }
+
+impl Request {
+    /// Where it leads, in words.
+    pub(super) fn describe(&self) -> String {
+        match self.generation {
+            Some(number) => format!("generation {number} ({})", self.new),
+            None => self.new.clone(),
+        }
+    }
+}

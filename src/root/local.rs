@@ -1,5 +1,6 @@
 //! What the administrator changed in `/etc`: the upper directory of its overlay, beside the tree of a system.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs::{self, Metadata};
 use std::io;
@@ -122,6 +123,24 @@ pub fn differs(path: &Path, one: &Path, other: &Path) -> bool {
     match (fs::symlink_metadata(&one), fs::symlink_metadata(&other)) {
         (Ok(of_one), Ok(of_other)) => !same(&one, &of_one, &other, &of_other).unwrap_or(false),
         (Err(_), Err(_)) => false,
+        _ => true,
+    }
+}
+
+/// Whether anything at or below a path differs between two trees.
+pub fn trees_differ(path: &Path, one: &Path, other: &Path) -> bool {
+    let list = |root: &Path| -> Option<BTreeSet<PathBuf>> {
+        let entries = fs::read_dir(root.join(path)).ok()?;
+        Some(
+            entries
+                .flatten()
+                .map(|entry| path.join(entry.file_name()))
+                .collect(),
+        )
+    };
+    match (list(one), list(other)) {
+        (None, None) => differs(path, one, other),
+        (Some(here), Some(there)) => here != there || here.iter().any(|path| trees_differ(path, one, other)),
         _ => true,
     }
 }

@@ -11,6 +11,8 @@ pub mod compose;
 #[cfg(feature = "tools")]
 pub mod factory;
 #[cfg(feature = "tools")]
+pub mod fstab;
+#[cfg(feature = "tools")]
 pub mod health;
 #[cfg(feature = "tools")]
 pub mod ids;

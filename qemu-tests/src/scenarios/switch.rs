@@ -67,6 +67,9 @@ pub(super) fn switch(bench: &mut Bench<'_>) -> Result<()> {
             "restart  kt-template@x.service  ([Service] ExecStart changed)",
             "restart  kt-timer.timer  ([Timer] OnCalendar changed)",
             "reload   srv-keeltest.mount  ([Mount] Options changed)",
+            r"reload   srv-kt\x2dline.mount  (its options in /etc/fstab changed)",
+            r"stop     srv-kt\x2dline\x2dgone.mount  (removed)",
+            r"start    srv-kt\x2dline\x2dnew.mount  (added to /etc/fstab)",
             "stop     kt-removed.service  (removed)",
             "stop     kt-masked.service  (masked)",
             "start    kt-added.service",
@@ -159,7 +162,8 @@ fn times(bench: &mut Bench<'_>, shell: &mut Shell<'_>) -> Result<()> {
         for _ in 0..3 {
             let text = shell.run(&format!(
                 "a=$(cut -d ' ' -f 1 /proc/uptime); {command} >/dev/null 2>&1 || echo failed; \
-                 b=$(cut -d ' ' -f 1 /proc/uptime); echo $a $b; {back} >/dev/null 2>&1 || echo failed"
+                 b=$(cut -d ' ' -f 1 /proc/uptime); cp /run/keel/switch/journal /run/last-journal 2>/dev/null; \
+                 echo $a $b; {back} >/dev/null 2>&1 || echo failed"
             ))?;
             let mut numbers = text.split_whitespace().map(str::parse::<f64>);
             let (Some(Ok(from)), Some(Ok(to)), None) = (numbers.next(), numbers.next(), numbers.next())
@@ -173,7 +177,33 @@ fn times(bench: &mut Bench<'_>, shell: &mut Shell<'_>) -> Result<()> {
             bench.made.figures.note(name, *median, "s");
         }
     }
+    for (phase, seconds) in phases(&shell.run("cat /run/last-journal")?)? {
+        let name = format!("switch: that unit changed, phase {phase}");
+        bench.made.figures.note(&name, seconds, "s");
+    }
     Ok(())
+}
+
+/// How long each phase of a switch took, by its journal.
+fn phases(journal: &str) -> Result<Vec<(String, f64)>> {
+    let mut starts: Vec<(String, f64)> = Vec::new();
+    for line in journal.lines() {
+        let line: serde_json::Value = serde_json::from_str(line)?;
+        let seconds = line["usec"].as_f64().unwrap_or_default() / 1e6;
+        let name = match line["event"].as_str() {
+            Some("phase") => line["phase"].as_str().unwrap_or_default().to_owned(),
+            Some("begin") => "begin".to_owned(),
+            Some("end") => "end".to_owned(),
+            _ => continue,
+        };
+        starts.push((name, seconds));
+    }
+    let ends: Vec<f64> = starts.iter().skip(1).map(|(_, at)| *at).collect();
+    Ok(starts
+        .into_iter()
+        .zip(ends)
+        .map(|((name, from), to)| (name, to - from))
+        .collect())
 }
 
 fn new_tree_is_seen(bench: &mut Bench<'_>, shell: &mut Shell<'_>) {
@@ -220,6 +250,13 @@ fn new_tree_is_seen(bench: &mut Bench<'_>, shell: &mut Shell<'_>) {
         "findmnt -no OPTIONS /srv/keeltest",
         "size=2048k",
     );
+    look("lines of fstab", "findmnt -no OPTIONS /srv/kt-line", "size=2048k");
+    look(
+        "a line that went",
+        "findmnt /srv/kt-line-gone || echo gone",
+        "gone",
+    );
+    look("a line that came", "findmnt -n /srv/kt-line-new", "size=1024k");
     look(
         "a service with mounts below /usr and /etc sees the new trees",
         &format!(

@@ -39,6 +39,13 @@ pub struct Policy {
     pub refuse_manual_stop: bool,
 }
 
+/// That of a unit that says nothing.
+impl Default for Policy {
+    fn default() -> Self {
+        Self::of(Kind::Service, &Settings::default())
+    }
+}
+
 impl Policy {
     /// Reads the keys, from `[Unit]` or the section of the unit's kind. A value that is none is as if it weren't there.
     pub fn of(kind: Kind, settings: &Settings) -> Self {
