@@ -4,6 +4,7 @@ mod ansi;
 mod archive;
 mod builder;
 mod builder_initrd;
+mod cargo;
 mod console;
 mod demo;
 mod disk;

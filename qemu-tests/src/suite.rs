@@ -7,8 +7,8 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
+use crate::cargo::{self, Outcome};
 use crate::made::Made;
-use crate::process::Tool;
 use crate::report::Figures;
 use crate::scenarios::{ALL, Bench, Check, Scenario};
 
@@ -16,31 +16,6 @@ use crate::scenarios::{ALL, Bench, Check, Scenario};
 const SIDE_BY_SIDE: usize = 2;
 /// Logs, disks and figures of a run.
 pub(crate) const DIRECTORY: &str = "target/qemu-tests";
-
-/// Tests that cargo runs.
-const CARGO: [(&str, &str, &[&str]); 3] = [
-    ("fmt", "the code is formatted", &["fmt", "--all", "--check"]),
-    (
-        "unit",
-        "unit and behaviour tests",
-        &["test", "--locked", "--release", "--workspace", "--quiet"],
-    ),
-    (
-        "clippy",
-        "no lint is violated",
-        &[
-            "clippy",
-            "--locked",
-            "--release",
-            "--workspace",
-            "--all-targets",
-            "--quiet",
-            "--",
-            "--deny",
-            "warnings",
-        ],
-    ),
-];
 
 /// Counts of a run.
 #[derive(Clone, Copy, Debug, Default)]
@@ -51,7 +26,7 @@ struct Counts {
 
 /// Lists everything that can be run.
 pub(crate) fn list() {
-    for (name, about, _) in CARGO {
+    for (name, about, _) in cargo::ALL {
         println!("{name:20}{about}");
     }
     for scenario in ALL {
@@ -95,7 +70,7 @@ pub(crate) fn bench(scenario: &str, json: bool) -> Result<bool> {
 fn run_with(names: &[String], to_stderr: bool) -> Result<(bool, Figures)> {
     for name in names {
         let known =
-            CARGO.iter().any(|(known, ..)| known == name) || ALL.iter().any(|known| known.name == name);
+            cargo::ALL.iter().any(|(known, ..)| known == name) || ALL.iter().any(|known| known.name == name);
         if !known {
             bail!("there is no test {name:?}; `--list` lists them");
         }
@@ -204,45 +179,21 @@ impl Suite {
         }
     }
 
-    /// Runs cargo's tests, one after the other: they share a lock.
+    /// Runs what cargo does, one after the other: they share a lock.
     fn cargo(&self, wanted: &impl Fn(&str) -> bool) {
-        for (name, about, arguments) in CARGO {
+        for (name, about, run) in cargo::ALL {
             if !wanted(name) {
                 continue;
             }
-            match Tool::cargo().args(arguments).finish() {
-                Ok(output) => {
-                    let said = [&output.stdout[..], &output.stderr[..]]
-                        .map(String::from_utf8_lossy)
-                        .concat();
-                    let (passed, failed) = test_counts(&said);
-                    let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-                    let fine = output.status.success();
-                    counts.passed += if fine && passed == 0 { 1 } else { passed };
-                    counts.failed += if fine { failed } else { failed.max(1) };
-                    drop(counts);
-                    if fine {
-                        self.say(&format!(
-                            "ok      {name}: {about}{}",
-                            if passed > 0 {
-                                format!(" ({passed})")
-                            } else {
-                                String::new()
-                            }
-                        ));
-                    } else {
-                        self.say(&format!("FAILED  {name}: {about}\n{said}"));
-                    }
-                }
-                Err(error) => {
-                    self.count(
-                        &[Check {
-                            name: about.to_owned(),
-                            failure: Some(format!("{error:#}")),
-                        }],
-                        name,
-                    );
-                }
+            let outcome = run().unwrap_or_else(|error| Outcome::failure(format!("{error:#}")));
+            let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+            counts.passed += outcome.passed;
+            counts.failed += outcome.failed;
+            drop(counts);
+            if outcome.failed > 0 {
+                self.say(&format!("FAILED  {name}: {about}\n{}", outcome.said));
+            } else {
+                self.say(&format!("ok      {name}: {about} ({})", outcome.passed));
             }
         }
     }
@@ -266,42 +217,19 @@ fn run_scenario(scenario: Scenario, made: &Made, directory: PathBuf) -> Vec<Chec
     bench.checks
 }
 
-/// Adds up the closing lines of cargo's test runs: `test result: ok. 12 passed; 0 failed; …`
-fn test_counts(said: &str) -> (usize, usize) {
-    let count = |line: &str, word: &str| -> usize {
-        let before = line.split(word).next().unwrap_or_default();
-        before
-            .split_whitespace()
-            .last()
-            .and_then(|number| number.parse().ok())
-            .unwrap_or(0)
-    };
-    said.lines()
-        .filter(|line| line.starts_with("test result:"))
-        .map(|line| (count(line, " passed"), count(line, " failed")))
-        .fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn closing_lines_are_added_up() {
-        let said = "test result: ok. 12 passed; 0 failed; 1 ignored; 0 measured\nnoise\n\
-                    test result: FAILED. 3 passed; 2 failed; 0 ignored\n";
-        assert_eq!(test_counts(said), (15, 2));
-    }
-
-    #[test]
     fn names_are_unique() {
-        let mut names: Vec<&str> = CARGO
+        let mut names: Vec<&str> = cargo::ALL
             .iter()
             .map(|(name, ..)| *name)
             .chain(ALL.iter().map(|scenario| scenario.name))
             .collect();
         names.sort_unstable();
         names.dedup();
-        assert_eq!(names.len(), CARGO.len() + ALL.len());
+        assert_eq!(names.len(), cargo::ALL.len() + ALL.len());
     }
 }

@@ -255,7 +255,10 @@ const LIBRARY: &str = "usr/lib/x86_64-linux-gnu/libkeeltest.so.1";
 fn base(tree: &Path, programs: &Path) -> Result<()> {
     fstab(
         tree,
-        &["/srv/kt-line-gone tmpfs size=1m", "/srv/kt-line tmpfs size=1m"],
+        &[
+            "tmpfs /srv/kt-line-gone tmpfs size=1m",
+            "tmpfs /srv/kt-line tmpfs size=1m",
+        ],
     )?;
     for (from, to) in [
         ("worker", "worker"),
@@ -345,12 +348,13 @@ fn base(tree: &Path, programs: &Path) -> Result<()> {
 
 /// The table of the machine's file systems, with some of the test's.
 fn fstab(tree: &Path, lines: &[&str]) -> Result<()> {
-    let mut text = format!(
-        "UUID={ROOT_UUID} / ext4 defaults 0 1\n/dev/disk/by-partlabel/esp /boot vfat umask=0077 0 0\n"
-    );
-    for line in lines {
-        text.push_str(&format!("tmpfs {line} 0 0\n"));
-    }
+    let own = format!("UUID={ROOT_UUID} / ext4 defaults 0 1");
+    let mut all = vec![
+        own.as_str(),
+        "/dev/disk/by-partlabel/esp /boot vfat umask=0077 0 0",
+    ];
+    all.extend(lines);
+    let text = all.join("\n") + "\n";
     write(&tree.join("etc/fstab"), &text)
 }
 
@@ -388,7 +392,10 @@ fn changed(tree: &Path, programs: &Path) -> Result<()> {
     mount(tree, "size=2m")?;
     fstab(
         tree,
-        &["/srv/kt-line tmpfs size=2m", "/srv/kt-line-new tmpfs size=1m"],
+        &[
+            "tmpfs /srv/kt-line tmpfs size=2m",
+            "tmpfs /srv/kt-line-new tmpfs size=1m",
+        ],
     )?;
     Tool::new("chroot")
         .arg(tree)
