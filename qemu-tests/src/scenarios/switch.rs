@@ -153,6 +153,11 @@ fn times(bench: &mut Bench<'_>, shell: &mut Shell<'_>) -> Result<()> {
             "true",
         ),
         (
+            "switch: systemctl daemon-reload",
+            "systemctl daemon-reload",
+            "true",
+        ),
+        (
             "switch: that unit changed",
             &format!("keel test {one}"),
             "keel test 1",
