@@ -144,10 +144,15 @@ fn make(keel: &Keel, systems: &RootFileSystems, directory: &Path) -> Result<()> 
         write(&health, "[health]\nsettle = 3\n")?;
         match generation {
             Gen::Base | Gen::Panics | Gen::Hangs => {}
-            Gen::Changed => changed(&copy, &programs)?,
+            Gen::Changed => {
+                changed(&copy, &programs)?;
+                write(&health, CHECKS)?;
+            }
             Gen::Deep => deep(&copy, systems)?,
             Gen::Sick => {
-                unit(&copy, "kt-text.service", &service("worker text-sick", ""))?;
+                let loops = "Restart=always\nRestartSec=100ms\nStartLimitIntervalSec=0\n";
+                let text = format!("[Service]\nExecStart=/usr/bin/false\n{loops}");
+                unit(&copy, "kt-text.service", &text)?;
                 write(
                     &health,
                     "[health]\nsettle = 1\n[health.checks.page]\nhttp = \"http://127.0.0.1:9/\"\ndeadline = 3\n",
@@ -365,6 +370,14 @@ fn mount(tree: &Path, options: &str) -> Result<()> {
         &format!("[Mount]\nWhat=tmpfs\nWhere=/srv/keeltest\nType=tmpfs\nOptions={options}\n"),
     )
 }
+
+/// Checks that succeed, of every kind but the one whose failure [`Gen::Sick`] shows.
+const CHECKS: &str = r#"[health]
+settle = 3
+checks.port.tcp = "127.0.0.1:7000"
+checks.unit.unit = "kt-added.service"
+checks.command.command = ["/usr/bin/test", "-e", "/srv/kt-line-new"]
+"#;
 
 /// [`Gen::Changed`].
 fn changed(tree: &Path, programs: &Path) -> Result<()> {
