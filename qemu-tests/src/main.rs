@@ -14,6 +14,7 @@ mod keel;
 mod layout;
 mod machine;
 mod made;
+mod peers;
 mod process;
 mod qmp;
 mod report;
@@ -30,7 +31,7 @@ use anyhow::{Result, bail};
 use lexopt::prelude::*;
 
 const USAGE: &str = "Usage: qemu-tests/run [--list] [NAME...]\n       qemu-tests/demo [--interactive]\n       \
-                     qemu-tests/bench switch [--json]\n       qemu-tests/soak switch [N]";
+                     qemu-tests/bench boot|switch [--json]\n       qemu-tests/soak switch [N]";
 
 fn main() -> ExitCode {
     match run() {
@@ -70,7 +71,8 @@ fn run() -> Result<bool> {
             Ok(true)
         }
         "run" => suite::run(names),
-        "bench" if names == ["switch"] => suite::bench("switch", json),
+        "bench" if names == ["boot"] => suite::bench("bench-boot", "boot", json),
+        "bench" if names == ["switch"] => suite::bench("switch", "switch", json),
         "demo" if names.is_empty() => demo::demo(interactive).map(|()| true),
         _ => bail!("{USAGE}"),
     }

@@ -10,7 +10,7 @@ use anyhow::{Context, Result, bail};
 use crate::cargo::{self, Outcome};
 use crate::made::Made;
 use crate::report::Figures;
-use crate::scenarios::{ALL, Bench, Check, Scenario};
+use crate::scenarios::{ALL, BENCHES, Bench, Check, Scenario};
 
 /// Virtual machines side by side: an emulated one keeps a processor busy.
 const SIDE_BY_SIDE: usize = 2;
@@ -46,22 +46,24 @@ pub(crate) fn run(names: &[String]) -> Result<bool> {
     Ok(passed)
 }
 
-/// Runs a scenario for its figures, those whose names begin with its own: a table, or a JSON array of
-/// `{name, subject, value, unit}`.
-pub(crate) fn bench(scenario: &str, json: bool) -> Result<bool> {
+/// Runs a scenario for its figures, those whose names begin with `prefix`: a table, or a JSON array of
+/// `{name, subject, value, unit}`. A name may end with a subject: `NAME|SUBJECT`.
+pub(crate) fn bench(scenario: &str, prefix: &str, json: bool) -> Result<bool> {
     let (passed, figures) = run_with(&[scenario.to_owned()], true)?;
-    let own = figures.of(scenario);
+    let own = figures.of(prefix);
     if json {
         let array: Vec<_> = own
             .iter()
             .map(|(name, figure)| {
-                serde_json::json!({ "name": name, "subject": "keel", "value": figure.value, "unit": figure.unit })
+                let (name, subject) = name.split_once('|').unwrap_or((name, "keel"));
+                serde_json::json!({ "name": name, "subject": subject, "value": figure.value, "unit": figure.unit })
             })
             .collect();
         println!("{}", serde_json::to_string_pretty(&array).context("figures")?);
     } else {
         for (name, figure) in own {
-            println!("{name:50}{:10.3} {}", figure.value, figure.unit);
+            let (name, subject) = name.split_once('|').unwrap_or((&name, "keel"));
+            println!("{name:60}{subject:18}{:10.3} {}", figure.value, figure.unit);
         }
     }
     Ok(passed)
@@ -69,8 +71,8 @@ pub(crate) fn bench(scenario: &str, json: bool) -> Result<bool> {
 
 fn run_with(names: &[String], to_stderr: bool) -> Result<(bool, Figures)> {
     for name in names {
-        let known =
-            cargo::ALL.iter().any(|(known, ..)| known == name) || ALL.iter().any(|known| known.name == name);
+        let known = cargo::ALL.iter().any(|(known, ..)| known == name)
+            || ALL.iter().chain(BENCHES).any(|known| known.name == name);
         if !known {
             bail!("there is no test {name:?}; `--list` lists them");
         }
@@ -86,6 +88,12 @@ fn run_with(names: &[String], to_stderr: bool) -> Result<(bool, Figures)> {
         .iter()
         .copied()
         .filter(|scenario| wanted(scenario.name))
+        .chain(
+            BENCHES
+                .iter()
+                .copied()
+                .filter(|scenario| names.iter().any(|name| name == scenario.name)),
+        )
         .collect();
     let directory = std::path::absolute(DIRECTORY).context("the working directory is gone")?;
     std::fs::create_dir_all(&directory).with_context(|| format!("{} can't be made", directory.display()))?;

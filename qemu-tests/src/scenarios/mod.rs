@@ -3,6 +3,7 @@
 mod bad_disks;
 mod bench;
 mod boot;
+mod boot_bench;
 mod fallback;
 mod initrd;
 mod layouts;
@@ -107,3 +108,10 @@ pub(crate) const ALL: &[Scenario] = &[
         run: state::full_root,
     },
 ];
+
+/// What only `bench` runs, by the name that it's asked for with.
+pub(crate) const BENCHES: &[Scenario] = &[Scenario {
+    name: "bench-boot",
+    about: "early boot beside initramfs-tools and dracut",
+    run: boot_bench::boot,
+}];
