@@ -20,4 +20,6 @@ pub mod cli;
 #[cfg(feature = "tools")]
 pub mod initrd;
 #[cfg(feature = "tools")]
+pub mod rehearse;
+#[cfg(feature = "tools")]
 pub mod systemd;

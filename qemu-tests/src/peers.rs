@@ -196,7 +196,7 @@ fn disk(
             .run()
     };
     copy(peers.join("tree"), &[])?;
-    copy(keel_root.join("."), &["--update=none"])?;
+    copy(keel_root.join("."), &["--no-clobber"])?;
     let image_path = directory.join("root.ext4");
     let _mib = image(&root, &image_path, FREE_MIB)?;
     fs::remove_dir_all(&root).context("the root can't be removed")?;

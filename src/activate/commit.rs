@@ -7,6 +7,7 @@ use super::machine::Machine;
 use super::request::{Goal, Request};
 use crate::boot::record::{Record, Trial, TrialState};
 use crate::boot::{self, EfiVariables, PlanError, Selection, TrialBy, Update, UpdateError};
+use crate::rehearse::{Outcome, Rehearsal};
 use crate::root::parse_mounts;
 use crate::system::generation::SYSTEM_PROFILE;
 use crate::system::profile;
@@ -49,6 +50,9 @@ pub(super) fn write_boot_files(request: &Request) -> Result<(), Failure> {
             format!("{NO_TRIAL}; `keel test` works without"),
         ));
     };
+    if !is_proven && !request.no_rehearsal {
+        rehearse(&request.new)?;
+    }
     let trial = request.generation.filter(|_| !is_proven);
     let esp = Path::new(esp);
     // The trial is armed later, when everything else has gone well.
@@ -57,6 +61,32 @@ pub(super) fn write_boot_files(request: &Request) -> Result<(), Failure> {
         let code = if is_full { code::NO_SPACE } else { code::ERROR };
         Failure::refused(code, format!("the boot menu: {error}"))
     })
+}
+
+/// Fails unless early boot will find and open everything that the system's root lies on. No passphrase is known here:
+/// volumes count as they are open now.
+fn rehearse(system: &str) -> Result<(), Failure> {
+    let rehearsal = Rehearsal {
+        images: &[],
+        parameters: None,
+        system: Some(system.to_owned()),
+        passphrases: Vec::new(),
+    };
+    let refused = |why: String| {
+        Failure::refused(
+            code::ERROR,
+            format!(
+                "the next boot would not succeed: {why}; nothing was changed; `keel rehearse` tells more, \
+                 --no-rehearsal goes on all the same"
+            ),
+        )
+    };
+    let report = rehearsal.run().map_err(|error| refused(error.to_string()))?;
+    if report.outcome == Outcome::Boots {
+        Ok(())
+    } else {
+        Err(refused(report.problems.join("; ")))
+    }
 }
 
 /// The generation that the menu on an ESP starts by itself.

@@ -24,9 +24,18 @@ mod uevent;
 mod unlock;
 mod volumes;
 
+// A rehearsal takes the same decisions.
+#[cfg(feature = "tools")]
+pub(crate) use choose::requested;
+#[cfg(feature = "tools")]
+pub(crate) use devices::{BlockDevice, in_sysfs, is_uninteresting};
 pub use power::reboot;
 pub use report::{Report, monotonic_usec};
 pub use sequence::run;
+#[cfg(feature = "tools")]
+pub(crate) use unlock::{default_name, mapper_path};
+#[cfg(feature = "tools")]
+pub(crate) use volumes::{VolumeGroups, Wanted};
 
 use nix::errno::Errno;
 

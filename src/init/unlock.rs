@@ -233,11 +233,11 @@ impl Keyring {
 }
 
 /// The name of a volume's mapping when nobody gave one, as systemd names it.
-pub(super) fn default_name(uuid: &str) -> String {
+pub(crate) fn default_name(uuid: &str) -> String {
     format!("luks-{uuid}")
 }
 
 /// `/dev/mapper/NAME`.
-pub(super) fn mapper_path(name: &str) -> PathBuf {
+pub(crate) fn mapper_path(name: &str) -> PathBuf {
     Path::new("/dev/mapper").join(name)
 }

@@ -55,6 +55,20 @@ pub(super) fn boot(bench: &mut Bench<'_>) -> Result<()> {
     bench.check("systemd-analyze shows the initrd as a stage of its own", || {
         says(&shell.run("systemd-analyze time")?, "(initrd)")
     });
+    bench.check("a rehearsal on the running machine finds everything", || {
+        let (code, said) = shell.sh(&format!("echo '{PASSPHRASE}' | keel rehearse --ask --tables"))?;
+        same(&format!("its exit code ({said})"), &code, &0)?;
+        says(&said, "keyslot 0 opened")?;
+        says(&said, "module      nvme  in the initrd")?;
+        for line in shell
+            .run("dmsetup table --target linear | sed 's/: /: /'")?
+            .lines()
+        {
+            says(&said, &format!("table       {line}"))?;
+        }
+        let (code, said) = shell.sh("keel rehearse --cmdline root=/dev/vg/swap")?;
+        same(&format!("its exit code for a wrong root ({said})"), &code, &3)
+    });
     bench.check("systemd is told that the root is checked", || {
         let _ = shell.run("test -e /run/initramfs/fsck-root")?;
         Ok(())

@@ -7,6 +7,7 @@ mod boot_bench;
 mod fallback;
 mod initrd;
 mod layouts;
+mod rehearse;
 mod state;
 mod store;
 mod switch;
@@ -56,6 +57,11 @@ pub(crate) const ALL: &[Scenario] = &[
         name: "store",
         about: "Nix's own tool finds the made store whole",
         run: store::verify,
+    },
+    Scenario {
+        name: "rehearse",
+        about: "the way to the root on image files, read only and without privileges",
+        run: rehearse::rehearse,
     },
     Scenario {
         name: "initrd",
