@@ -130,6 +130,13 @@ fn generate(directory: &Path) -> Result<()> {
         &tree.join("etc/initramfs-tools/modules"),
         &(DRIVERS.join("\n") + "\n"),
     )?;
+    // Else the first boot would rebuild caches for minutes: keel's generations come with them.
+    for stamp in ["etc/.updated", "var/.updated"] {
+        Tool::new("touch")
+            .args(["--date", "2038-01-01"])
+            .arg(tree.join(stamp))
+            .run()?;
+    }
     let version = kernel_version(&tree)?;
     let drivers = DRIVERS.join(" ");
     inside(
