@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 
 use log::info;
+use zeroize::Zeroize;
 
 use super::boot::Boot;
 use super::cmdline::DeviceSpec;
@@ -228,15 +229,17 @@ fn open_crypt(volume: &Volume, unlocked: &Unlocked, options: CryptOptions) -> Re
         .and_then(|file| file.size())
         .map_err(|error| error.to_string())?;
     let sectors = header.segment_sectors(size).map_err(|error| error.to_string())?;
-    let description = header.key_description();
-    let guard =
-        keyring::add_logon_key(&description, unlocked.key.as_bytes()).map_err(|error| error.to_string())?;
-    let parameters = header.dm_parameters(unlocked, &description, volume.device, options);
-    let table = Table::from(vec![Target {
+    let guard = header
+        .key_description()
+        .map(|description| keyring::add_logon_key(&description, unlocked.key.as_bytes()))
+        .transpose()
+        .map_err(|error| error.to_string())?;
+    let mut parameters = header.dm_parameters(unlocked, volume.device, options);
+    let mut table = Table::from(vec![Target {
         start: 0,
         length: sectors,
         kind: "crypt".to_owned(),
-        parameters,
+        parameters: std::mem::take(&mut *parameters),
     }]);
     let create = dm::CreateOptions {
         read_only: options.read_only,
@@ -244,7 +247,11 @@ fn open_crypt(volume: &Volume, unlocked: &Unlocked, options: CryptOptions) -> Re
     };
     let number = Control::open()
         .and_then(|control| control.create(&volume.name, &header.dm_uuid(&volume.name), &table, create))
-        .map_err(|error| error.to_string())?;
+        .map_err(|error| error.to_string());
     drop(guard);
-    Ok(number)
+    // LUKS1's table holds the key itself.
+    for target in &mut table.targets {
+        target.parameters.zeroize();
+    }
+    number
 }
