@@ -4,7 +4,9 @@
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::cast_possible_truncation,
-    unused_results
+    dead_code,
+    unused_results,
+    reason = "tests/luks_headers has it as a module, too, and each of the two uses a part"
 )]
 
 use std::fs;
@@ -52,11 +54,32 @@ impl Image {
         image
     }
 
+    /// `cryptsetup luksFormat --type KIND ARGS` of 3 MiB, or what cryptsetup says against it.
+    pub(super) fn try_format(kind: &str, args: &[&str]) -> Result<Self, String> {
+        let image = Self::holding(&[]);
+        fs::File::create(image.path())
+            .unwrap()
+            .set_len(IMAGE_SIZE as u64)
+            .unwrap();
+        let kind_arg = format!("--type={kind}");
+        let mut all = vec!["luksFormat", &kind_arg, "-q", "--disable-locks", "--offset=4096"];
+        if kind == "luks2" {
+            all.push("--luks2-keyslots-size=1m");
+        }
+        all.extend_from_slice(args);
+        let output = image.try_cryptsetup(&all, PASSPHRASE, b"");
+        if output.status.success() {
+            Ok(image)
+        } else {
+            Err(String::from_utf8_lossy(&output.stderr).into_owned())
+        }
+    }
+
     /// An image with given content.
     pub(super) fn holding(bytes: &[u8]) -> Self {
-        let image = Self {
-            dir: TempDir::new().unwrap(),
-        };
+        // In memory when there is such a directory: cryptsetup syncs after every write.
+        let dir = TempDir::new_in("/dev/shm").or_else(|_| TempDir::new());
+        let image = Self { dir: dir.unwrap() };
         fs::write(image.path(), bytes).unwrap();
         fs::write(image.file("passphrase"), PASSPHRASE).unwrap();
         image
@@ -135,8 +158,14 @@ impl Image {
 
     /// Whether `cryptsetup open --test-passphrase` opens it, on a copy.
     pub(super) fn cryptsetup_opens(bytes: &[u8], passphrase: &[u8]) -> bool {
+        Self::cryptsetup_opens_as("luks2", bytes, passphrase)
+    }
+
+    /// [`Image::cryptsetup_opens`] with `--type=KIND`.
+    pub(super) fn cryptsetup_opens_as(kind: &str, bytes: &[u8], passphrase: &[u8]) -> bool {
         let image = Self::holding(bytes);
-        let args = ["open", "--test-passphrase", "--disable-locks", "--type=luks2"];
+        let kind = format!("--type={kind}");
+        let args = ["open", "--test-passphrase", "--disable-locks", &kind];
         image.try_cryptsetup(&args, passphrase, b"").status.success()
     }
 }

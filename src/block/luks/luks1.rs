@@ -19,8 +19,8 @@ const SECTOR: u64 = 512;
 const KEYSLOTS: u32 = 8;
 const KEYSLOTS_AT: usize = 208;
 const KEYSLOT_LEN: usize = 48;
-/// What a keyslot that isn't in use starts with. As in cryptsetup, every other value means that it is.
-const DISABLED: u32 = 0x0000_dead;
+/// What a keyslot in use starts with. As in cryptsetup, every other value means that it isn't.
+const ENABLED: u32 = 0x00ac_71f3;
 const STRIPES: u32 = 4000;
 /// The digest of the volume key has this length whatever the hash is.
 const DIGEST_LEN: usize = 20;
@@ -167,7 +167,7 @@ fn keyslot(header: &[u8], id: u32) -> Option<RawKeyslot> {
     let at = KEYSLOTS_AT + KEYSLOT_LEN * id as usize;
     Some(RawKeyslot {
         id,
-        active: be32(header, at)? != DISABLED,
+        active: be32(header, at)? == ENABLED,
         iterations: be32(header, at + 4)?,
         salt: array(header, at + 8)?,
         area_offset: be32(header, at + 40)?.into(),

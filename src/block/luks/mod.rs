@@ -12,6 +12,7 @@ mod header;
 mod json;
 mod kdf;
 mod key;
+mod keyfile;
 mod keyslot;
 mod luks1;
 mod options;
@@ -25,6 +26,7 @@ pub use header::{Header, HeaderError, KeyslotSummary, TokenSummary, Version, War
 pub use json::JsonError;
 pub use kdf::{ArgonVariant, Kdf};
 pub use key::VolumeKey;
+pub use keyfile::{KeyfileError, read_keyfile};
 pub use keyslot::SkipReason;
 pub use luks1::Luks1Error;
 pub use options::CryptOptions;
