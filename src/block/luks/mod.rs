@@ -36,6 +36,6 @@ pub use table::SegmentError;
 pub use unlock::{SkippedKeyslot, UnlockError, Unlocked};
 
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 #[cfg(test)]
 mod tests;
