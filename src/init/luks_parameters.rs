@@ -95,13 +95,13 @@ impl VolumeOptions {
                 let size: u64 = value.parse().map_err(|_| wrong())?;
                 self.keyfile_size = Some(size).filter(|&size| size > 0);
             }
-            "keyfile-timeout" => self.keyfile_timeout = time_span(value).ok_or_else(wrong)?,
+            "keyfile-timeout" => self.keyfile_timeout = time_limit(value).map_err(|_| wrong())?,
             "key-slot" => self.key_slot = Some(value.parse().map_err(|_| wrong())?),
             "tries" => {
                 let tries: u32 = value.parse().map_err(|_| wrong())?;
                 self.tries = Some(tries).filter(|&tries| tries > 0);
             }
-            "timeout" => self.timeout = time_span(value).ok_or_else(wrong)?,
+            "timeout" => self.timeout = time_limit(value).map_err(|_| wrong())?,
             "try-empty-password" if value.is_empty() => self.try_empty = true,
             "try-empty-password" => self.try_empty = truth(Some(value)).map_err(|_| wrong())?,
             // About the units that systemd makes of a line, and the passphrase's way into the real root.
@@ -178,8 +178,8 @@ impl LuksParameters {
             }
             "luks.no_read_workqueue" => self.no_read_workqueue = truth(value)?,
             "luks.no_write_workqueue" => self.no_write_workqueue = truth(value)?,
-            "luks.key.tout" => self.key_timeout = time_span(text).ok_or("it takes a number of seconds")?,
-            "luks.timeout" => self.timeout = time_span(text).ok_or("it takes a number of seconds")?,
+            "luks.key.tout" => self.key_timeout = seconds(text)?,
+            "luks.timeout" => self.timeout = seconds(text)?,
             _ => return Err("keel doesn't know it".to_owned()),
         }
         Ok(())
@@ -267,11 +267,23 @@ fn uuid(text: &str) -> Result<String, String> {
     }
 }
 
-/// A time span as systemd.time(7) has it: `90`, `30s`, `1min30s`. `Some(None)` is no limit: 0 or `infinity`.
-fn time_span(text: &str) -> Option<Option<Duration>> {
+/// A limit as systemd.time(7) has it: `90`, `30s`, `1min30s`. 0 and `infinity` are none; the error is for other text.
+fn time_limit(text: &str) -> Result<Option<Duration>, NoTimeSpan> {
     if text == "infinity" {
-        return Some(None);
+        return Ok(None);
     }
+    let span = time_span(text).ok_or(NoTimeSpan)?;
+    Ok(Some(span).filter(|span| !span.is_zero()))
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct NoTimeSpan;
+
+fn seconds(text: &str) -> Result<Option<Duration>, String> {
+    time_limit(text).map_err(|_| "it takes a number of seconds".to_owned())
+}
+
+fn time_span(text: &str) -> Option<Duration> {
     let mut rest = text;
     let mut millis = 0_u64;
     while !rest.is_empty() {
@@ -291,7 +303,7 @@ fn time_span(text: &str) -> Option<Option<Duration>> {
         millis = millis.checked_add(part)?;
         rest = after;
     }
-    (!text.is_empty()).then(|| Some(Duration::from_millis(millis)).filter(|span| !span.is_zero()))
+    (!text.is_empty()).then(|| Duration::from_millis(millis))
 }
 
 #[cfg(test)]

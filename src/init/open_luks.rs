@@ -152,9 +152,17 @@ impl Boot {
         for warning in warnings {
             self.warn(&format!("{}: {warning}", header_path.display()));
         }
-        let (options, complaints) = self.cmdline.luks.options_of(&uuid);
+        let (mut options, complaints) = self.cmdline.luks.options_of(&uuid);
         for complaint in complaints {
             self.warn(&format!("{path}: rd.luks.options: {complaint}"));
+        }
+        if let Some(slot) = options.key_slot
+            && !header.keyslots().iter().any(|keyslot| keyslot.id == slot)
+        {
+            self.warn(&format!(
+                "{path}: there is no keyslot {slot}, as key-slot= asks for; all are tried"
+            ));
+            options.key_slot = None;
         }
         if options.try_empty {
             self.keyring.give(device.number, Zeroizing::new(Vec::new()));

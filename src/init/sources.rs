@@ -137,7 +137,7 @@ fn copy_header(file: &File, copy: &Path) -> Result<(), String> {
 }
 
 /// A file system that is mounted in passing.
-struct Mounted;
+struct Mounted(&'static Path);
 
 impl Mounted {
     fn new(device: &Path, kind: Kind) -> io::Result<Self> {
@@ -150,12 +150,12 @@ impl Mounted {
             flags,
             without_replay(kind),
         )?;
-        Ok(Self)
+        Ok(Self(Path::new(MOUNT_POINT)))
     }
 
     /// Links are followed below the file system only.
     fn open(&self, path: &Path) -> io::Result<File> {
-        let root = RootDir::open(Path::new(MOUNT_POINT))?;
+        let root = RootDir::open(self.0)?;
         let inside = path.strip_prefix("/").unwrap_or(path);
         let file = File::from(root.open_at(
             inside,
@@ -172,7 +172,7 @@ impl Mounted {
 impl Drop for Mounted {
     fn drop(&mut self) {
         // Nothing is open on it any more; detached, it goes as soon as that is true.
-        let _ = umount2(MOUNT_POINT, MntFlags::MNT_DETACH);
+        let _ = umount2(self.0, MntFlags::MNT_DETACH);
     }
 }
 

@@ -264,11 +264,7 @@ fn token_label(kind: &str) -> String {
         "systemd-tpm2" => "TPM2".to_owned(),
         "systemd-fido2" => "FIDO2".to_owned(),
         "systemd-pkcs11" => "PKCS#11".to_owned(),
-        other => other
-            .chars()
-            .filter(|character| character.is_ascii_graphic())
-            .take(32)
-            .collect(),
+        other => other.chars().filter(char::is_ascii_graphic).take(32).collect(),
     }
 }
 

@@ -82,7 +82,7 @@ fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for &hash in HASHES {
         for &kdf in KDFS {
-            cases.push(Case { hash, kdf, ..PLAIN });
+            cases.push(Case { kdf, hash, ..PLAIN });
         }
         cases.push(Case {
             hash,
@@ -102,9 +102,9 @@ fn cases() -> Vec<Case> {
         for &key_bits in KEY_BITS {
             for version in [Version::Luks1, Version::Luks2] {
                 cases.push(Case {
+                    version,
                     cipher,
                     key_bits,
-                    version,
                     ..PLAIN
                 });
             }

@@ -139,7 +139,8 @@ impl<'a> Prepared<'a> {
         let derived = self
             .kdf
             .derive(passphrase, &self.salt, self.area_key_size, available_kib)?;
-        let cipher = SectorCipher::new(self.area_encryption, &derived).map_err(unsupported_area)?;
+        let cipher =
+            SectorCipher::new(self.area_encryption, &derived).map_err(|error| unsupported_area(&error))?;
         cipher.decrypt(&mut self.area, SECTOR, 0);
         let stripes = self.area.get(..self.key_size * STRIPES).unwrap_or_default();
         Ok(af::merge(stripes, self.key_size, self.af_hash))
@@ -171,11 +172,12 @@ fn key_sizes(parameters: &KeyslotParameters) -> Result<(usize, usize), SkipReaso
     }
     // No cipher takes longer keys; what is said names the length, not this limit.
     let probe = vec![0; parameters.area_key_size.min(KEY_SIZE_MAX) as usize];
-    let _ = SectorCipher::new(&parameters.area_encryption, &probe).map_err(unsupported_area)?;
+    let _ =
+        SectorCipher::new(&parameters.area_encryption, &probe).map_err(|error| unsupported_area(&error))?;
     Ok((parameters.key_size as usize, parameters.area_key_size as usize))
 }
 
-fn unsupported_area(error: CipherError) -> SkipReason {
+fn unsupported_area(error: &CipherError) -> SkipReason {
     SkipReason::Unsupported(format!("its area is encrypted with {error}"))
 }
 

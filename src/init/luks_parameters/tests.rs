@@ -152,22 +152,22 @@ fn detached_headers_are_those_with_a_place() {
 
 #[test]
 fn time_spans_are_systemds() {
-    let seconds = |count| Some(Some(Duration::from_secs(count)));
+    let seconds = |count| Ok(Some(Duration::from_secs(count)));
     for (text, span) in [
         ("90", seconds(90)),
         ("30s", seconds(30)),
         ("1min30s", seconds(90)),
         ("2h", seconds(7200)),
-        ("1500ms", Some(Some(Duration::from_millis(1500)))),
-        ("0", Some(None)),
-        ("infinity", Some(None)),
-        ("", None),
-        ("soon", None),
-        ("5 s", None),
-        ("-1", None),
-        ("99999999999999999999", None),
+        ("1500ms", Ok(Some(Duration::from_millis(1500)))),
+        ("0", Ok(None)),
+        ("infinity", Ok(None)),
+        ("", Err(NoTimeSpan)),
+        ("soon", Err(NoTimeSpan)),
+        ("5 s", Err(NoTimeSpan)),
+        ("-1", Err(NoTimeSpan)),
+        ("99999999999999999999", Err(NoTimeSpan)),
     ] {
-        assert_eq!(time_span(text), span, "{text}");
+        assert_eq!(time_limit(text), span, "{text}");
     }
 }
 

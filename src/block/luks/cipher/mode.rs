@@ -123,7 +123,7 @@ impl<C: Block16> Sectors for Untweaked<C> {
         let (blocks, _) = Array::slice_as_chunks_mut(sector);
         match self.mode {
             BlockMode::Cbc => {
-                cbc::Decryptor::inner_iv_init(&self.cipher, &Array::from(iv)).decrypt_blocks(blocks)
+                cbc::Decryptor::inner_iv_init(&self.cipher, &Array::from(iv)).decrypt_blocks(blocks);
             }
             BlockMode::Ctr => count(&self.cipher, sector, iv),
             BlockMode::Ecb | BlockMode::Xts => self.cipher.decrypt_blocks(blocks),
@@ -136,7 +136,7 @@ impl<C: Block16> Sectors for Untweaked<C> {
         let (blocks, _) = Array::slice_as_chunks_mut(sector);
         match self.mode {
             BlockMode::Cbc => {
-                cbc::Encryptor::inner_iv_init(&self.cipher, &Array::from(iv)).encrypt_blocks(blocks)
+                cbc::Encryptor::inner_iv_init(&self.cipher, &Array::from(iv)).encrypt_blocks(blocks);
             }
             BlockMode::Ctr => count(&self.cipher, sector, iv),
             BlockMode::Ecb | BlockMode::Xts => self.cipher.encrypt_blocks(blocks),
