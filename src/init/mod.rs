@@ -14,14 +14,18 @@ mod find_root;
 mod fsck;
 mod handoff;
 mod log;
+mod luks_parameters;
 pub mod modules;
+mod open_luks;
 mod open_volumes;
 mod power;
 mod report;
 mod sequence;
+mod sources;
 mod trouble;
 mod uevent;
 mod unlock;
+mod unlock_trial;
 mod volumes;
 
 // A rehearsal takes the same decisions.
