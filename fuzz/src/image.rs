@@ -8,6 +8,14 @@ use keel::block::ReadAt;
 /// Larger devices are not made.
 const SIZE_MAX: u32 = 64 << 20;
 const PIECES_MAX: usize = 64;
+const NOISE: [u8; 4096] = {
+    let (mut noise, mut at) = ([0; 4096], 0);
+    while at < noise.len() {
+        noise[at] = at as u8;
+        at += 1;
+    }
+    noise
+};
 
 /// A device. As an input: its size in bytes (32 bits, little endian), then pieces, each with its offset (32 bits), its
 /// length (16 bits) and its bytes. All other bytes are zero, up to where noise begins, which looks like ciphertext.
@@ -78,8 +86,8 @@ impl ReadAt for Image {
         buf.fill(0);
         if end > self.noise_from {
             let quiet = self.noise_from.saturating_sub(offset).min(buf.len() as u64) as usize;
-            let noisy = buf[quiet..].chunks_mut(256);
-            noisy.for_each(|chunk| (0_u8..).zip(chunk).for_each(|(noise, byte)| *byte = noise));
+            let noisy = buf[quiet..].chunks_mut(NOISE.len());
+            noisy.for_each(|chunk| chunk.copy_from_slice(&NOISE[..chunk.len()]));
         }
         for (at, bytes) in &self.pieces {
             let piece = *at..at.saturating_add(bytes.len() as u64);

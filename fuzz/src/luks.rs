@@ -16,7 +16,9 @@ const CHECKSUM: std::ops::Range<usize> = 448..512;
 /// A device that begins with a LUKS1 header, in pieces.
 pub(crate) fn luks1(data: &[u8]) {
     let mut image = Image::decode(data);
-    image.noise_from = 4096;
+    if has_noise(&image) {
+        image.noise_from = 4096;
+    }
     check(&image);
 }
 
@@ -26,7 +28,9 @@ pub(crate) fn luks2_header(data: &[u8]) {
     let size = header_size(&image)
         .filter(|size| SIZES.contains(size))
         .unwrap_or(0x4000);
-    image.noise_from = 2 * size;
+    if has_noise(&image) {
+        image.noise_from = 2 * size;
+    }
     let area = |at: u64| image.bytes(at + BINARY as u64, size as usize - BINARY);
     if let (Some(first), Some(second)) = (area(0), area(size))
         && second.iter().all(|&byte| byte == 0)
@@ -43,7 +47,6 @@ pub(crate) fn luks2_json(data: &[u8]) {
     const SIZE: usize = 0x4000;
     let area = &data[..data.len().min(SIZE - BINARY)];
     let mut image = Image::new(32 << 20);
-    image.noise_from = 2 * SIZE as u64;
     for (at, magic) in [(0, b"LUKS\xba\xbe"), (SIZE, b"SKUL\xba\xbe")] {
         let mut header = vec![0; SIZE];
         let mut put =
@@ -60,6 +63,12 @@ pub(crate) fn luks2_json(data: &[u8]) {
         seal(&mut image, at as u64, SIZE);
     }
     check(&image);
+}
+
+/// Looking through keyslots that could be real takes a hundred times as long as looking at ones that are zero, so only
+/// devices of an odd size have them.
+fn has_noise(image: &Image) -> bool {
+    !image.size.is_multiple_of(2)
 }
 
 fn header_size(image: &Image) -> Option<u64> {
