@@ -33,9 +33,11 @@ impl DeviceSpec {
             ("PARTUUID", "/dev/disk/by-partuuid/", DeviceSpec::PartUuid),
             ("PARTLABEL", "/dev/disk/by-partlabel/", DeviceSpec::PartLabel),
         ];
+        // Without doubled slashes, so that it equals the names that devices are given here.
+        let path: PathBuf = Path::new(text).components().collect();
         for (tag, directory, make) in TAGS {
             let tagged = text.strip_prefix(tag).and_then(|rest| rest.strip_prefix('='));
-            let linked = || text.strip_prefix(directory).map(unescaped);
+            let linked = || path.to_str()?.strip_prefix(directory).map(unescaped);
             if let Some(value) = tagged
                 .map(|value| value.trim_matches('"').to_owned())
                 .or_else(linked)
@@ -43,11 +45,9 @@ impl DeviceSpec {
                 return (!value.is_empty()).then(|| make(value));
             }
         }
-        let path = Path::new(text);
         let below = path.starts_with("/dev") && path.components().count() > 2;
         let stays = !path.components().any(|part| part == Component::ParentDir);
-        // Without doubled slashes, so that it equals the names that devices are given here.
-        (below && stays).then(|| DeviceSpec::Path(path.components().collect()))
+        (below && stays).then_some(DeviceSpec::Path(path))
     }
 }
 
@@ -425,6 +425,7 @@ mod tests {
                 DeviceSpec::Label(r"my rö\q".into()),
             ),
             ("UUID=\"ab\"", DeviceSpec::Uuid("ab".into())),
+            ("//dev/disk//by-label/a", DeviceSpec::Label("a".into())),
             (
                 "/dev//mapper/vg-root",
                 DeviceSpec::Path("/dev/mapper/vg-root".into()),

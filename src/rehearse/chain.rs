@@ -12,7 +12,7 @@ use super::report::{
     DeviceReport, GroupReport, KeyslotReport, LuksReport, OpenedBy, Report, TableReport, VolumeReport,
 };
 use crate::block::dm::{Table, Target};
-use crate::block::luks::{CryptOptions, Header, Kdf, Unlocked};
+use crate::block::luks::{Header, Kdf, Unlocked};
 use crate::block::probe::{Kind, probe};
 use crate::block::{DeviceNumber, lvm};
 use crate::init::cmdline::{CommandLine, DeviceSpec};
@@ -85,6 +85,11 @@ impl<'a> Chain<'a> {
             next: first,
             report: Report::default(),
         };
+        for (uuid, header) in cmdline.luks.detached() {
+            chain.report.warnings.push(format!(
+                "LUKS volume {uuid} has its header apart ({header}), which a rehearsal doesn't look at yet"
+            ));
+        }
         for Disk { block, device } in disks {
             chain.appear(block, device, Vec::new(), None);
         }
@@ -268,13 +273,21 @@ impl<'a> Chain<'a> {
     }
 
     fn crypt_table(&mut self, header: &Header, unlocked: &Unlocked, device: DeviceNumber, name: &str) {
-        let (options, _unknown) = CryptOptions::parse(self.cmdline.luks_options(header.uuid()));
+        let (options, _complaints) = self.cmdline.luks.options_of(header.uuid());
         let size = self.nodes.get(&device).and_then(|node| node.device.size().ok());
         let sectors = match header.segment_sectors(size.unwrap_or(0)) {
             Ok(sectors) => sectors,
             Err(error) => return self.report.warnings.push(format!("{name}: {error}")),
         };
-        let parameters = header.dm_parameters(unlocked, &header.key_description(), device, options);
+        let parameters = header.dm_parameters(unlocked, device, options.crypt);
+        // The key of LUKS1 is in the table: dmsetup shows zeros for it.
+        let parameters = match (
+            header.key_description(),
+            parameters.splitn(3, ' ').collect::<Vec<_>>().as_slice(),
+        ) {
+            (None, [cipher, key, rest]) => format!("{cipher} {} {rest}", "0".repeat(key.len())),
+            _ => parameters.to_string(),
+        };
         let table = Table::from(vec![Target {
             start: 0,
             length: sectors,

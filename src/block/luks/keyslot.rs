@@ -95,7 +95,7 @@ impl<'a> Prepared<'a> {
         let salt = salt(&parameters.salt, &parameters.kdf)?;
         let (key_size, area_key_size) = key_sizes(parameters)?;
         let af_hash = Hash::from_name(&parameters.af_hash).ok_or_else(|| {
-            SkipReason::Unsupported(format!("anti-forensic stripes by {}", parameters.af_hash))
+            SkipReason::Unsupported(format!("anti-forensic stripes by {:?}", parameters.af_hash))
         })?;
         // At most 512 * 4000 bytes.
         let len = (key_size * STRIPES).next_multiple_of(SECTOR);
@@ -149,7 +149,7 @@ impl<'a> Prepared<'a> {
 
 fn salt(text: &str, kdf: &Kdf) -> Result<[u8; SALT_LEN], SkipReason> {
     if let Kdf::Unknown { name } = kdf {
-        return Err(SkipReason::Unsupported(format!("key derivation by {name}")));
+        return Err(SkipReason::Unsupported(format!("key derivation by {name:?}")));
     }
     decode(text)
         .and_then(|salt| salt.try_into().ok())
@@ -203,7 +203,7 @@ pub(super) fn verify(digest: &Digest, key: &[u8]) -> Result<bool, SkipReason> {
     let damaged = |what: &str| SkipReason::Damaged(format!("digest {}: {what}", digest.id));
     let name = digest.hash.as_deref().ok_or_else(|| damaged("no hash"))?;
     let hash = Hash::from_name(name)
-        .ok_or_else(|| SkipReason::Unsupported(format!("digest {} uses the hash {name}", digest.id)))?;
+        .ok_or_else(|| SkipReason::Unsupported(format!("digest {} uses the hash {name:?}", digest.id)))?;
     let iterations = digest
         .iterations
         .filter(|&count| count > 0)

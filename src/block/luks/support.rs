@@ -9,7 +9,7 @@ use super::json::{CryptParameters, Metadata, Segment};
 pub enum Unsupported {
     /// A reencryption was started and not finished.
     #[error(
-        "a reencryption is in progress ({0}); finish it from another system with \"cryptsetup reencrypt --resume-only\""
+        "a reencryption is in progress ({0:?}); finish it from another system with \"cryptsetup reencrypt --resume-only\""
     )]
     Reencryption(String),
     /// Something that the header says a reader must know.
@@ -29,11 +29,11 @@ pub enum Unsupported {
     SegmentType(String),
     /// dm-integrity below dm-crypt.
     #[error(
-        "the data is integrity protected ({0}), which keel does not support; unlock it with cryptsetup from another system"
+        "the data is integrity protected ({0:?}), which keel does not support; unlock it with cryptsetup from another system"
     )]
     Integrity(String),
     /// Encryption that encrypts nothing: whoever can write to the disk could make a volume look unlocked.
-    #[error("the data is not encrypted at all (cipher {0}); keel does not open such a volume")]
+    #[error("the data is not encrypted at all (cipher {0:?}); keel does not open such a volume")]
     NullCipher(String),
     /// A cipher that can't be put in a device-mapper table.
     #[error(

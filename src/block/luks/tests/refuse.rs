@@ -31,6 +31,36 @@ fn a_reencryption_in_progress_is_refused() {
 }
 
 #[test]
+fn what_a_header_says_stays_on_one_line_of_a_message() {
+    let odd = "a\nb";
+    let refusals: [fn(&mut Value, &str); 3] = [
+        |json, odd| json["config"]["requirements"] = json!({ "mandatory": [format!("reencrypt{odd}")] }),
+        |json, odd| json["segments"]["0"]["integrity"] = json!({ "type": odd }),
+        |json, odd| json["segments"]["0"]["encryption"] = json!(format!("cipher_null{odd}")),
+    ];
+    for change in refusals {
+        let text = refused(&patched(|json| change(json, odd))).to_string();
+        assert!(text.contains(r"a\nb"), "{text}");
+    }
+    let skips: [fn(&mut Value, &str); 4] = [
+        |keyslot, odd| keyslot["af"]["hash"] = json!(odd),
+        |keyslot, odd| keyslot["kdf"]["hash"] = json!(odd),
+        |keyslot, odd| keyslot["kdf"]["type"] = json!(odd),
+        |keyslot, odd| keyslot["area"]["encryption"] = json!(odd),
+    ];
+    for change in skips {
+        let bytes = patched(|json| change(&mut json["keyslots"]["0"], odd));
+        let (header, _) = Header::read(&bytes).unwrap();
+        let text = header.unlock(&bytes, PASSPHRASE).unwrap_err().to_string();
+        assert!(text.contains(r"a\nb"), "{text}");
+    }
+    let bytes = patched(|json| json["digests"]["0"]["hash"] = json!(odd));
+    let (header, _) = Header::read(&bytes).unwrap();
+    let text = header.unlock(&bytes, PASSPHRASE).unwrap_err().to_string();
+    assert!(text.contains(r"a\nb"), "{text}");
+}
+
+#[test]
 fn unknown_requirements_are_refused() {
     for name in ["inline-hw-tags", "opal", "opal-v2", "of-tomorrow"] {
         let bytes = patched(|json| json["config"]["requirements"] = json!({ "mandatory": [name] }));
