@@ -138,7 +138,7 @@ fn check_header(header: &Header, image: &Image) {
     }
     match header.segment_sectors(image.size) {
         Ok(sectors) => assert!(
-            sectors > 0 && sectors.checked_mul(512).is_some_and(|bytes| bytes < image.size),
+            sectors > 0 && sectors.checked_mul(512).is_some_and(|bytes| bytes <= image.size),
             "{sectors} sectors on a device of {} bytes",
             image.size
         ),
