@@ -185,3 +185,6 @@ fn without_replay(kind: Kind) -> Option<&'static str> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests;
