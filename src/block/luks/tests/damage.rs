@@ -11,6 +11,11 @@ use crate::block::luks::{CopyError, Header, HeaderError, JsonError, Warning, Whi
 use crate::block::probe::{self, Kind};
 
 static IMAGE: LazyLock<Vec<u8>> = LazyLock::new(|| Image::format(PBKDF2).bytes());
+static LUKS1: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    Image::try_format("luks1", &["--pbkdf-force-iterations=1000"])
+        .unwrap()
+        .bytes()
+});
 
 /// Whether keel opens it; both must agree with cryptsetup.
 fn agreed(name: &str, bytes: &Vec<u8>) -> Option<Vec<Warning>> {
@@ -539,6 +544,23 @@ proptest! {
             let _ = header.check_keyslots(&bytes);
         }
         let _ = probe::probe(&bytes);
+    }
+
+    #[test]
+    fn mutated_luks1_headers_never_panic(
+        changes in prop::collection::vec((0..592_usize, any::<u8>()), 1..6),
+        len in prop::option::of(0..LUKS1.len()),
+    ) {
+        let mut bytes = LUKS1.clone();
+        for (at, value) in changes {
+            bytes[at] = value;
+        }
+        bytes.truncate(len.unwrap_or(usize::MAX));
+        if let Ok((header, _)) = Header::read(&bytes) {
+            let _ = header.keyslots();
+            let _ = header.segment_sectors(bytes.len() as u64);
+            let _ = header.check_keyslots(&bytes);
+        }
     }
 
     #[test]
