@@ -102,6 +102,23 @@ fn a_destroyed_copy_is_survived_for_every_header_size() {
 }
 
 #[test]
+fn a_device_that_ends_within_its_header_is_not_called_one_without() {
+    for length in [0x1000, 0x2000, 0x3fff] {
+        let error = Header::read(&IMAGE[..length].to_vec()).unwrap_err();
+        assert!(matches!(error, HeaderError::Damaged { .. }), "{error}");
+        assert!(
+            error.to_string().contains("beyond the end of the device"),
+            "{error}"
+        );
+    }
+    assert!(matches!(
+        Header::read(&IMAGE[..0xfff].to_vec()),
+        Err(HeaderError::NotLuks)
+    ));
+    assert!(matches!(Header::read(&Vec::new()), Err(HeaderError::NotLuks)));
+}
+
+#[test]
 fn two_damaged_copies_are_both_described() {
     let second = secondary(&IMAGE);
     let bytes = flip(&flip(&IMAGE, 5000), second + 5000);
