@@ -5,6 +5,8 @@
 #   luks_uuids  one for each target disk (lvm-on-luks), or one
 #   names       the mappings' names, in the same order
 #   passphrase, root_mib, swap_mib, swap_uuid, stripes
+#   stick       label of the file system on the last disk, a stick: then the first volume is LUKS1 and the second one's
+#               header lies on the stick, with keyfiles for both
 # Disks: vda the root file system's image, vdb the ESP's contents as a tar archive, vdc and on the targets.
 set -eu
 export PATH=/usr/sbin:/usr/bin DM_DISABLE_UDEV=1 LC_ALL=C.UTF-8
@@ -29,7 +31,7 @@ mount -t sysfs sysfs /sys
 mountpoint -q /dev || mount -t devtmpfs devtmpfs /dev
 mount -t tmpfs tmpfs /run
 mkdir -p /run/cryptsetup /run/lock/lvm
-modprobe -a virtio_pci virtio_blk dm_mod dm_crypt xts ext4 vfat nls_cp437 nls_ascii af_alg algif_skcipher algif_hash
+modprobe -a virtio_pci virtio_blk dm_mod dm_crypt xts cbc essiv ext4 vfat nls_cp437 nls_ascii af_alg algif_skcipher algif_hash
 cat >/etc/lvm/lvmlocal.conf <<EOF
 activation { udev_sync = 0 udev_rules = 0 monitoring = 0 }
 devices { use_devicesfile = 0 obtain_device_list_from_udev = 0 external_device_info_source = "none" }
@@ -37,6 +39,17 @@ backup { backup = 0 archive = 0 }
 EOF
 
 targets=$(ls -d /dev/vd[c-z])
+header=
+if [ -n "${stick:-}" ]; then
+    device=${targets##*/dev/}
+    targets=${targets%/dev/*}
+    mkfs.vfat -F 32 -n "$stick" "/dev/$device" >/dev/null
+    mkdir -p /run/stick
+    mount -t vfat "/dev/$device" /run/stick
+    head -c 4096 /dev/urandom >/run/stick/first.key
+    head -c 64 /dev/urandom >/run/stick/second.key
+    header=/run/stick/root.hdr
+fi
 say "partitions on" $targets
 partitions=""
 for disk in $targets; do
@@ -59,14 +72,25 @@ umount /run/esp
 
 # Small costs for the key derivation: it's emulated here and at every boot. `$sector_size` is set for 4096-byte blocks.
 encrypt() {
+    if [ -n "$header" ] && [ "$1" = "${partitions%% *}" ]; then
+        printf %s "$passphrase" | cryptsetup luksFormat --batch-mode --type luks1 --uuid "$2" --key-file - \
+            --cipher aes-cbc-essiv:sha256 --key-size 256 --hash ripemd160 --pbkdf-force-iterations 1000 "$1"
+        printf %s "$passphrase" | cryptsetup luksAddKey --key-file - --pbkdf-force-iterations 1000 \
+            "$1" /run/stick/first.key
+        return
+    fi
     printf %s "$passphrase" | cryptsetup luksFormat --batch-mode --type luks2 --uuid "$2" --key-file - \
         --pbkdf argon2id --pbkdf-memory 8192 --pbkdf-force-iterations 4 --pbkdf-parallel 2 \
-        ${sector_size:+--sector-size "$sector_size"} "$1"
+        ${sector_size:+--sector-size "$sector_size"} ${header:+--header "$header"} "$1"
+    [ -z "$header" ] || printf %s "$passphrase" | cryptsetup luksAddKey --key-file - --pbkdf pbkdf2 \
+        --pbkdf-force-iterations 1000 --header "$header" "$1" /run/stick/second.key
 }
 
 quick="--perf-no_read_workqueue --perf-no_write_workqueue"
 unlock() {
-    printf %s "$passphrase" | cryptsetup open --allow-discards --key-file - $quick "$1" "$2"
+    detached=$header
+    [ "$1" != "${partitions%% *}" ] || detached=
+    printf %s "$passphrase" | cryptsetup open --allow-discards --key-file - $quick ${detached:+--header "$detached"} "$1" "$2"
 }
 
 # Calls `$1 PARTITION UUID NAME` for every volume.
@@ -141,4 +165,5 @@ luks-on-lvm)
     vgchange -q -an vg
     ;;
 esac
+[ -z "$header" ] || umount /run/stick
 say "made"

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use crate::disk::{Bus, Disk, make_sparse};
-use crate::layout::{Layout, PASSPHRASE, SWAP_UUID, VOLUMES};
+use crate::layout::{Layout, PASSPHRASE, STICK, SWAP_UUID, VOLUMES};
 use crate::machine::{Firmware, Machine};
 use crate::rootfs::RootFileSystems;
 
@@ -15,6 +15,7 @@ use crate::rootfs::RootFileSystems;
 const STEP: Duration = Duration::from_mins(6);
 
 const SWAP_MIB: u64 = 64;
+const STICK_MIB: u64 = 64;
 /// Beside root and swap: ESP, partition table, LUKS headers, LVM metadata.
 const OVERHEAD_MIB: u64 = 300 + 64;
 const MIB: u64 = 1 << 20;
@@ -54,6 +55,11 @@ impl Disks {
         fs::read_to_string(&path).with_context(|| format!("{} can't be read", path.display()))
     }
 
+    /// The layout's USB stick, which nothing may write to.
+    pub(crate) fn stick(&self) -> Disk {
+        Disk::raw(self.directory.join("stick.raw"), Bus::Usb, "stick").read_only()
+    }
+
     fn image(&self, index: usize) -> PathBuf {
         self.directory.join(format!("disk{index}.raw"))
     }
@@ -87,6 +93,11 @@ pub(crate) fn build(
             &format!("keel{index}"),
         ));
     }
+    if layout == Layout::Stick {
+        let stick = made.stick();
+        make_sparse(&stick.path, STICK_MIB * MIB)?;
+        disks.push(Disk::raw(stick.path, Bus::Virtio { block_bytes: 512 }, "stick"));
+    }
     let list = |part: fn(&(&'static str, &'static str)) -> &'static str| {
         VOLUMES
             .iter()
@@ -105,6 +116,9 @@ pub(crate) fn build(
     if layout.disks() > 1 {
         command_line.extend([" stripes=", &layout.disks().to_string()]);
     }
+    if layout == Layout::Stick {
+        command_line.extend([" stick=", STICK]);
+    }
     if block_bytes != 512 {
         command_line.extend([" sector_size=", &block_bytes.to_string()]);
     }
@@ -116,6 +130,7 @@ pub(crate) fn build(
         },
         extra_parameters: String::new(),
         disks,
+        usb: false,
         autologin: false,
         state: None,
         reboots: false,

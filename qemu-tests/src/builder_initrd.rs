@@ -18,6 +18,7 @@ pub(crate) fn script() -> String {
 const PROGRAMS: &[&str] = &[
     "usr/bin/cat",
     "usr/bin/dash",
+    "usr/bin/head",
     "usr/bin/ls",
     "usr/bin/mkdir",
     "usr/bin/mount",
@@ -56,6 +57,8 @@ const MODULES: &[&str] = &[
     "dm_mod",
     "dm_crypt",
     "xts",
+    "cbc",
+    "essiv",
     "aesni_intel",
     "ext4",
     "crc32c_generic",

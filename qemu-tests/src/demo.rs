@@ -35,6 +35,7 @@ pub(crate) fn demo(interactive: bool) -> Result<()> {
         },
         extra_parameters: "keel.menu".to_owned(),
         disks,
+        usb: false,
         autologin: !interactive,
         state: None,
         reboots: interactive,

@@ -20,6 +20,8 @@ pub(crate) enum Bus {
         /// 512 or 4096.
         block_bytes: u32,
     },
+    /// A USB stick.
+    Usb,
 }
 
 /// Format of an image file.

@@ -27,7 +27,13 @@ pub(crate) enum Layout {
     LargeBlocks,
     /// One NVMe disk: LVM, the root's LUKS2 volume in a logical volume.
     LuksOnLvm,
+    /// Two NVMe disks with a root that is striped over both: LUKS1 on one; the other has only the data of a LUKS2 volume
+    /// whose header is on a USB stick. Keyfiles for both are on the stick, too.
+    Stick,
 }
+
+/// Label of the stick's file system.
+pub(crate) const STICK: &str = "STICK";
 
 impl Layout {
     /// Name for files.
@@ -37,12 +43,17 @@ impl Layout {
             Layout::Striped => "striped",
             Layout::LargeBlocks => "large-blocks",
             Layout::LuksOnLvm => "luks-on-lvm",
+            Layout::Stick => "stick",
         }
     }
 
-    /// How many disks.
+    /// How many disks, without a stick.
     pub(crate) fn disks(self) -> usize {
-        if self == Layout::Striped { 2 } else { 1 }
+        if matches!(self, Layout::Striped | Layout::Stick) {
+            2
+        } else {
+            1
+        }
     }
 
     /// Bytes of a logical block.
@@ -84,6 +95,13 @@ impl Layout {
                 .iter()
                 .map(|(uuid, name)| format!("rd.luks.name={uuid}={name}")),
         );
+        if self == Layout::Stick {
+            let [_, (detached, _)] = VOLUMES;
+            parameters.push(format!(
+                "rd.luks.options={detached}=header=/root.hdr:LABEL={STICK},discard"
+            ));
+            parameters.push(format!("rd.luks.data={detached}=PARTLABEL=keel-2"));
+        }
         parameters.extend(
             [
                 "rd.luks.options=discard",

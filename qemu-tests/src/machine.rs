@@ -52,6 +52,8 @@ pub(crate) struct Machine {
     pub extra_parameters: String,
     /// Its disks, in their order.
     pub disks: Vec<Disk>,
+    /// Whether sticks can be plugged in while it runs.
+    pub usb: bool,
     /// The saved state that it goes on from, instead of starting.
     pub state: Option<PathBuf>,
     /// Whether a reboot starts it again, instead of ending it.
@@ -214,6 +216,9 @@ impl Machine {
                 add(&["-append", &format!("{command_line} {}", self.extra_parameters)]);
             }
         }
+        if self.usb || self.disks.iter().any(|disk| disk.bus == Bus::Usb) {
+            add(&["-device", "qemu-xhci"]);
+        }
         for (index, disk) in self.disks.iter().enumerate() {
             // Caching is safe from the guest's power cuts: what QEMU was given stays in the host's page cache.
             add(&[
@@ -235,6 +240,7 @@ impl Machine {
                     Bus::Virtio { block_bytes } => format!(
                         "virtio-blk-pci,drive=disk{index},serial={serial},logical_block_size={block_bytes},physical_block_size={block_bytes}"
                     ),
+                    Bus::Usb => format!("usb-storage,drive=disk{index},serial={serial},removable=on"),
                 },
             ]);
         }
@@ -256,6 +262,12 @@ impl Running {
             .with_context(|| format!("{} can't be searched", scratch.display()));
         fs::remove_file(scratch).context("the dump can't be removed")?;
         found
+    }
+
+    /// Plugs a stick in.
+    pub(crate) fn plug_in(&mut self, stick: &Disk) -> Result<()> {
+        self.qmp
+            .plug_in(&stick.path, stick.format.name(), &stick.serial, stick.read_only)
     }
 
     /// Takes a picture of the screen.

@@ -64,6 +64,24 @@ impl Qmp {
         Ok(())
     }
 
+    /// Plugs a USB stick in, whose bytes are in an image file.
+    pub(crate) fn plug_in(
+        &mut self,
+        image: &Path,
+        format: &str,
+        serial: &str,
+        read_only: bool,
+    ) -> Result<()> {
+        let node = json!({
+            "driver": format, "node-name": serial, "read-only": read_only,
+            "file": { "driver": "file", "filename": image },
+        });
+        let _ = self.execute("blockdev-add", &node)?;
+        let device = json!({ "driver": "usb-storage", "drive": serial, "id": serial, "serial": serial });
+        let _ = self.execute("device_add", &device)?;
+        Ok(())
+    }
+
     /// Writes all memory of the guest into a file, as an ELF core.
     pub(crate) fn dump_memory(&mut self, path: &Path) -> Result<()> {
         let protocol = format!("file:{}", path.display());

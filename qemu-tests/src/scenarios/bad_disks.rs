@@ -5,7 +5,6 @@ use anyhow::{Context, Result};
 use super::bench::{Bench, SHELL_AS_INIT, TO_OFF, TO_PROMPT, TO_SHELL, same, says};
 use crate::disk::damage;
 use crate::layout::Layout;
-use crate::machine::Firmware;
 use crate::texts;
 
 /// Where the LUKS partition of the main layout begins: behind 1 MiB and the ESP.
@@ -61,9 +60,7 @@ pub(super) fn missing_module(bench: &mut Bench<'_>) -> Result<()> {
         .initrd(&bench.made.systems.modules, "minimal", &initrd)?;
     let disks = bench.disks(Layout::Main)?;
     let mut machine = bench.without_menu(Layout::Main, &disks, "console")?;
-    if let Firmware::Kernel { initrd: given, .. } = &mut machine.firmware {
-        *given = initrd;
-    }
+    machine.set_initrd(&initrd);
     let machine = machine.boot()?;
     let said = machine.console.expect(texts::WHAT_NOW, TO_PROMPT)?.before;
     bench.check("hardware without a driver is named", || {

@@ -89,6 +89,7 @@ impl Bench<'_> {
             firmware,
             extra_parameters: String::new(),
             disks: disks.to_vec(),
+            usb: false,
             autologin: true,
             state: None,
             reboots: false,
@@ -109,6 +110,13 @@ impl Machine {
         Machine {
             extra_parameters,
             ..self
+        }
+    }
+
+    /// Another initrd, where no boot loader brings one.
+    pub(crate) fn set_initrd(&mut self, initrd: &Path) {
+        if let Firmware::Kernel { initrd: given, .. } = &mut self.firmware {
+            initrd.clone_into(given);
         }
     }
 

@@ -134,6 +134,7 @@ fn measure(bench: &Bench<'_>, subject: Subject, round: usize) -> Result<Times> {
         },
         extra_parameters: String::new(),
         disks,
+        usb: false,
         autologin: true,
         state: None,
         reboots: false,

@@ -1,10 +1,10 @@
 //! Other disk layouts. systemd isn't started here: what it sees doesn't depend on the layout.
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 
 use super::bench::{Bench, SHELL_AS_INIT, TO_OFF, TO_SHELL, same, says};
 use super::boot::same_tables;
-use crate::layout::Layout;
+use crate::layout::{Layout, STICK, VOLUMES};
 use crate::machine::Machine;
 use crate::texts;
 
@@ -60,6 +60,73 @@ pub(super) fn luks_on_lvm(bench: &mut Bench<'_>) -> Result<()> {
         "a LUKS volume in a logical volume boots",
         1,
     )
+}
+
+/// A LUKS1 volume, and one whose header is on a stick.
+pub(super) fn stick(bench: &mut Bench<'_>) -> Result<()> {
+    let disks = bench.disks(Layout::Stick)?;
+    let stick = bench.made.disks(Layout::Stick)?.stick();
+    let initrd = bench.directory.join("initrd");
+    bench.made.keel.initrd_with(
+        &bench.made.systems.modules,
+        "common",
+        &["usb_storage", "vfat", "nls_cp437", "nls_ascii"],
+        &initrd,
+    )?;
+    let mut machine = bench.without_menu(Layout::Stick, &disks, "plugged-in-late")?;
+    machine.usb = true;
+    machine.set_initrd(&initrd);
+    let mut machine = machine.with(SHELL_AS_INIT).boot()?;
+    machine.unlock()?;
+    let [_, (_, detached)] = VOLUMES;
+    let said = machine.console.expect(texts::ROOT_ABSENT, TO_SHELL)?.before;
+    bench.check("the volume whose header isn't there is named", || {
+        says(&said, detached)
+    });
+    machine.plug_in(&stick)?;
+    let mut shell = machine.shell()?;
+    let report = shell.boot_report()?;
+    bench.check("the passphrase opens both once the stick is there", || {
+        same("the number of unlocked volumes", &report.unlocked.len(), &2)
+    });
+    let tables = bench.made.disks(Layout::Stick)?.tables()?;
+    bench.check("device-mapper holds what cryptsetup and vgchange load", || {
+        same_tables(&mut shell, &tables)
+    });
+    bench.check("the stick isn't mounted any more", || {
+        let mounts = shell.run("cat /proc/mounts")?;
+        if mounts.contains("vfat") {
+            bail!("{mounts}");
+        }
+        Ok(())
+    });
+    shell.switch_off_kernel()?;
+    machine.wait_until_off(TO_OFF)?;
+
+    let mut with_stick = disks;
+    with_stick.push(stick);
+    let [(first, _), (second, _)] = VOLUMES;
+    let keys = format!(
+        "rd.luks.key={first}=/first.key:LABEL={STICK} rd.luks.key={second}=/second.key:LABEL={STICK}"
+    );
+    let mut machine = bench.without_menu(Layout::Stick, &with_stick, "keyfiles")?;
+    machine.set_initrd(&initrd);
+    let mut machine = machine.with(&format!("{SHELL_AS_INIT} {keys}")).boot()?;
+    machine
+        .console
+        .set_fatal(&[texts::PANIC, texts::TROUBLE, texts::ROOT_ABSENT, texts::WHAT_NOW]);
+    let mut shell = machine.shell()?;
+    let report = shell.boot_report()?;
+    shell.switch_off_kernel()?;
+    let asked = machine.console.everything().contains(texts::PASSPHRASE_PROMPT);
+    bench.check(
+        "keyfiles on the stick open both volumes, and nobody is asked",
+        || {
+            same("the number of unlocked volumes", &report.unlocked.len(), &2)?;
+            same("whether the passphrase is asked for", &asked, &false)
+        },
+    );
+    machine.wait_until_off(TO_OFF)
 }
 
 fn boots(bench: &mut Bench<'_>, layout: Layout, machine: Machine, what: &str, volumes: usize) -> Result<()> {

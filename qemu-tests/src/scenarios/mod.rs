@@ -54,6 +54,11 @@ pub(crate) const ALL: &[Scenario] = &[
         run: layouts::luks_on_lvm,
     },
     Scenario {
+        name: "stick",
+        about: "LUKS1, and a header on a stick that is plugged in late; keyfiles on it open both volumes",
+        run: layouts::stick,
+    },
+    Scenario {
         name: "store",
         about: "Nix's own tool finds the made store whole",
         run: store::verify,
