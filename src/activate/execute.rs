@@ -315,6 +315,13 @@ impl Executor {
         if units.is_empty() {
             return Ok(());
         }
+        if matches!(verb, JobVerb::Start | JobVerb::Restart) {
+            for unit in units {
+                // Attempts of another version, and of the switch before, don't count against systemd's limit of starts. What
+                // isn't loaded has none.
+                let _ = self.manager.reset_failed(unit);
+            }
+        }
         let deadline = Instant::now() + Duration::from_secs(self.request.unit_deadline);
         let journal = &mut self.journal;
         let mut jobs = self.manager.jobs();
@@ -340,7 +347,13 @@ impl Executor {
                 verb,
                 &format!("{:?}", done.outcome).to_lowercase(),
             );
-            if !done.outcome.is_success() {
+            if done.outcome.is_success() {
+                continue;
+            }
+            if self.failed.contains(&done.job.unit) {
+                let text = format!("{done}; it had failed before the switch, too");
+                self.say(Event::Warning { text });
+            } else {
                 texts.push(done.to_string());
                 bad.push(done.job.unit);
             }

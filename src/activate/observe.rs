@@ -18,8 +18,8 @@ use crate::system::bootspec::BootSpec;
 use crate::system::fstab::{self, Line};
 use crate::system::units::sources::{InDirectory, Layered, Mounted};
 use crate::system::units::{
-    Difference, Kind, LoadError, LoadPath, Policy, RecordError, State, Unit, UnitName, UnitsRecord, compare,
-    quick_compare,
+    Changed, Difference, Kind, LoadError, LoadPath, Policy, RecordError, State, Unit, UnitName, UnitsRecord,
+    compare, quick_compare,
 };
 use crate::system::units::{Units, record::UnitRecord};
 use crate::systemd::{self, Logind, Manager, UnitProperties};
@@ -163,14 +163,16 @@ struct Look<'a> {
 
 impl Look<'_> {
     fn observe(&mut self) -> Result<Observed, ObserveError> {
-        let live: Vec<String> = self
-            .manager
-            .list_units()?
-            .into_iter()
-            .filter(|unit| matches!(unit.active.as_str(), "active" | "activating" | "reloading"))
-            .filter(|unit| unit.following.is_empty())
-            .map(|unit| unit.name)
-            .collect();
+        let units = self.manager.list_units()?;
+        let having = |states: &[&str]| -> Vec<String> {
+            units
+                .iter()
+                .filter(|unit| states.contains(&unit.active.as_str()) && unit.following.is_empty())
+                .map(|unit| unit.name.clone())
+                .collect()
+        };
+        let live = having(&["active", "activating", "reloading"]);
+        let failed = having(&["failed"]);
         let differences = quick_compare(&self.old.record, &self.new.record);
         let concerned: Vec<String> = live
             .iter()
@@ -184,7 +186,7 @@ impl Look<'_> {
             .filter(|name| name.ends_with(".target") && differences.contains_key(name.as_str()))
             .cloned()
             .collect();
-        let texts = self.texts(&concerned, &wants, &differences, &active)?;
+        let texts = self.texts(&concerned, &wants, &failed, &differences, &active)?;
 
         let mut observed = Observed {
             active,
@@ -224,6 +226,7 @@ impl Look<'_> {
         &mut self,
         concerned: &[String],
         targets: &[String],
+        failed: &[String],
         differences: &BTreeMap<&str, Difference<'_>>,
         active: &BTreeSet<String>,
     ) -> Result<Texts, ObserveError> {
@@ -278,7 +281,68 @@ impl Look<'_> {
                 }
             }
         }
+        let mended = self.mended(failed, active, differences, &after)?;
+        texts.wanted.extend(mended);
         Ok(texts)
+    }
+
+    /// Units that have failed, that something active wants, and that are others in the new system: they may work there.
+    /// With the reason to start each. `after` is the new system.
+    fn mended(
+        &self,
+        failed: &[String],
+        active: &BTreeSet<String>,
+        differences: &BTreeMap<&str, Difference<'_>>,
+        after: &Units<'_>,
+    ) -> Result<Vec<(String, String)>, ObserveError> {
+        let changed = |name: &String| {
+            let template = UnitName::parse(name).and_then(|parsed| parsed.template());
+            let difference = differences
+                .get(name.as_str())
+                .or_else(|| differences.get(template.as_deref()?));
+            match difference {
+                Some(Difference::Changed(changed)) => self.what_of_itself(name, changed),
+                _ => None,
+            }
+        };
+        let mut mended: Vec<(String, String)> = failed
+            .iter()
+            .filter_map(|name| {
+                Some((
+                    name.clone(),
+                    format!("it had failed, and {} changed", changed(name)?),
+                ))
+            })
+            .collect();
+        if mended.is_empty() {
+            return Ok(mended);
+        }
+        let mut wanted = BTreeSet::new();
+        for name in active {
+            let dependencies = after.load(name)?.map(|unit| unit.dependencies);
+            wanted.extend(dependencies.into_iter().flatten().map(|found| found.unit));
+        }
+        mended.retain(|(name, _)| wanted.contains(name));
+        Ok(mended)
+    }
+
+    /// What of a unit is another one, without the libraries that it shares with others.
+    fn what_of_itself(&self, name: &str, changed: &Changed<'_>) -> Option<String> {
+        if changed.text {
+            return Some("its text".to_owned());
+        }
+        let programs = self
+            .new
+            .unit(name)
+            .map(|unit| unit.code.as_slice())
+            .unwrap_or_default();
+        let mut code = changed
+            .code
+            .iter()
+            .filter(|file| programs.iter().any(|program| &**program == **file));
+        code.next()
+            .or_else(|| changed.configuration.first())
+            .map(|path| base_name(path))
     }
 
     fn view(

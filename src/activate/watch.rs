@@ -93,7 +93,7 @@ fn restarts(executor: &mut Executor) -> Result<Vec<(String, u32)>, Failure> {
         .steps
         .iter()
         .map(|step| step.unit.clone())
-        .filter(|unit| unit.ends_with(".service"))
+        .filter(|unit| unit.ends_with(".service") && !executor.failed.contains(unit))
         .collect();
     let found = executor
         .manager

@@ -240,7 +240,14 @@ fn left(bench: &mut Bench<'_>, shell: &mut Shell<'_>) -> Result<()> {
         &leave(Gen::Sick),
         (4, "the health check page failed"),
     )?;
-    keel(bench, shell, "and back", "keel test 1", (0, "generation 1"))?;
+    keel(
+        bench,
+        shell,
+        "and back: a unit that has failed is started, since its text is another",
+        "keel test 1",
+        (0, "kt-text.service"),
+    )?;
+    old_runs(bench, shell, "failed checks that were left");
     keel(
         bench,
         shell,
