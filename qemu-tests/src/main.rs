@@ -13,11 +13,14 @@ mod keel;
 mod layout;
 mod machine;
 mod made;
+#[path = "../../tests/machine/namespaces.rs"]
+mod namespaces;
 mod process;
 mod qmp;
 mod report;
 mod rootfs;
 mod scenarios;
+mod services;
 mod suite;
 mod switching;
 mod tables;

@@ -98,23 +98,8 @@ pub(crate) fn root_file_systems(cache: &Cache) -> Result<RootFileSystems> {
 
 fn bootstrap(directory: &Path) -> Result<()> {
     let repository = stub_repository(directory)?;
-    let mut options: Vec<String> = archive::apt_options()?;
-    options.push("APT::Install-Recommends \"false\";".to_owned());
-    let mut tool =
-        Tool::new("mmdebstrap").args(["--variant=essential", "--format=tar", "--architectures=amd64"]);
-    for option in options {
-        tool = tool.arg(format!("--aptopt={option}"));
-    }
-    for path in EXCLUDED {
-        tool = tool.arg(format!("--dpkgopt=path-exclude={path}"));
-    }
-    tool.arg("--dpkgopt=force-unsafe-io")
-        .arg(format!("--include={}", PACKAGES.join(",")))
-        .arg(archive::SUITE)
-        .arg(directory.join("root.tar"))
-        .arg(archive::source()?)
-        .arg(format!("deb [trusted=yes] copy:{} ./", repository.display()))
-        .run()
+    let stub = format!("deb [trusted=yes] copy:{} ./", repository.display());
+    archive::install(PACKAGES, EXCLUDED, &[stub], &directory.join("root.tar"))
 }
 
 /// A local archive with the stub package: `linux-image-amd64` depends on an initramfs generator, any of them.

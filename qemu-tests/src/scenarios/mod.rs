@@ -6,16 +6,19 @@ mod boot;
 mod fallback;
 mod initrd;
 mod layouts;
+mod native;
 mod state;
 mod store;
 mod switch;
 mod switch_boot;
 mod switch_faults;
 mod switch_power;
+mod units;
 
 use anyhow::Result;
 
-pub(crate) use bench::{Bench, Check, TO_OFF, TO_PROMPT, empty_directory};
+pub(crate) use bench::{Bench, Check, Checks, TO_OFF, TO_PROMPT, empty_directory};
+pub(crate) use native::{Native, Place};
 
 /// Something that is shown on a machine, or on what is made for one.
 #[derive(Clone, Copy)]
@@ -107,3 +110,10 @@ pub(crate) const ALL: &[Scenario] = &[
         run: state::full_root,
     },
 ];
+
+/// Those that need no machine in QEMU.
+pub(crate) const NATIVE: &[Native] = &[Native {
+    name: "units",
+    about: "units that keel calls equal are equal to systemd, and what must differ differs",
+    run: units::units,
+}];
