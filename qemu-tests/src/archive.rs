@@ -1,4 +1,4 @@
-//! Debian 13 from where this machine's apt gets Debian: the same mirror, and the same keys, serve it.
+//! Where this machine's apt gets Debian from: the same mirror, and the same keys, serve Debian 13.
 
 use std::path::Path;
 
@@ -17,30 +17,8 @@ const KEYRINGS: [&str; 4] = [
     "/usr/share/keyrings/debian-archive-trixie-automatic.gpg",
 ];
 
-/// Installs packages, without those that they only recommend, into a tar archive or, when `to` has no ending, a
-/// directory. `excluded` are patterns of files that are left out, `sources` further lines of sources.list(5).
-pub(crate) fn install(packages: &[&str], excluded: &[&str], sources: &[String], to: &Path) -> Result<()> {
-    let mut options = apt_options()?;
-    options.push("APT::Install-Recommends \"false\";".to_owned());
-    let options = options.into_iter().map(|option| format!("--aptopt={option}"));
-    let excluded = excluded
-        .iter()
-        .map(|pattern| format!("--dpkgopt=path-exclude={pattern}"));
-    Tool::new("mmdebstrap")
-        .args(["--variant=essential", "--architectures=amd64"])
-        .args(options)
-        .args(excluded)
-        .arg("--dpkgopt=force-unsafe-io")
-        .arg(format!("--include={}", packages.join(",")))
-        .arg(SUITE)
-        .arg(to)
-        .arg(source()?)
-        .args(sources)
-        .run()
-}
-
 /// The line of sources.list(5) for the release.
-fn source() -> Result<String> {
+pub(crate) fn source() -> Result<String> {
     let keyring = KEYRINGS
         .iter()
         .find(|path| Path::new(path).exists())
@@ -78,7 +56,7 @@ fn first_mirror(indexes: &str) -> Option<String> {
 }
 
 /// What apt was told about proxies and the like, for mmdebstrap's own apt.
-fn apt_options() -> Result<Vec<String>> {
+pub(crate) fn apt_options() -> Result<Vec<String>> {
     let dump = Tool::new("apt-config").arg("dump").output()?;
     Ok(dump
         .lines()

@@ -248,6 +248,16 @@ impl Running {
         self.qmp.save(path)
     }
 
+    /// How often the guest's memory holds `needle`. `scratch` is a file that is made meanwhile.
+    pub(crate) fn count_in_memory(&mut self, needle: &[u8], scratch: &Path) -> Result<usize> {
+        self.qmp.dump_memory(scratch)?;
+        let found = fs::File::open(scratch)
+            .and_then(|file| count(file, needle))
+            .with_context(|| format!("{} can't be searched", scratch.display()));
+        fs::remove_file(scratch).context("the dump can't be removed")?;
+        found
+    }
+
     /// Takes a picture of the screen.
     pub(crate) fn screenshot(&mut self, path: &Path) -> Result<()> {
         self.qmp.screenshot(path)
@@ -290,6 +300,29 @@ impl Drop for Running {
         let _ = self.child.kill();
         let _ = self.child.wait();
         let _ = fs::remove_dir_all(&self.sockets);
+    }
+}
+
+/// How often `needle` is in what `reader` gives.
+fn count(mut reader: impl std::io::Read, needle: &[u8]) -> std::io::Result<usize> {
+    const PIECE: usize = 1 << 20;
+    let mut found = 0;
+    // What may be the beginning of a needle stays in front of the next piece.
+    let mut buffer = Vec::new();
+    loop {
+        let kept = buffer.len();
+        buffer.resize(kept + PIECE, 0);
+        let read = reader.read(buffer.get_mut(kept..).unwrap_or_default())?;
+        buffer.truncate(kept + read);
+        if read == 0 {
+            return Ok(found);
+        }
+        found += buffer
+            .windows(needle.len())
+            .filter(|window| *window == needle)
+            .count();
+        let keep = buffer.len().min(needle.len().saturating_sub(1));
+        let _ = buffer.drain(..buffer.len() - keep);
     }
 }
 
@@ -342,4 +375,29 @@ fn socket_directory() -> Result<PathBuf> {
     let _ = fs::remove_dir_all(&path);
     fs::create_dir(&path).with_context(|| format!("{} can't be made", path.display()))?;
     Ok(path)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+    use super::*;
+
+    #[test]
+    fn what_lies_on_a_border_is_counted_once() {
+        /// Gives three bytes at a time.
+        struct Slow<'a>(&'a [u8]);
+        impl std::io::Read for Slow<'_> {
+            fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+                let length = self.0.len().min(3);
+                let (now, later) = self.0.split_at(length);
+                buffer[..length].copy_from_slice(now);
+                self.0 = later;
+                Ok(length)
+            }
+        }
+        let text = b"needle..needle.needneedle";
+        assert_eq!(count(&text[..], b"needle").unwrap(), 3);
+        assert_eq!(count(Slow(text), b"needle").unwrap(), 3);
+        assert_eq!(count(Slow(text), b"noodle").unwrap(), 0);
+    }
 }

@@ -12,6 +12,7 @@ use crate::builder::{self, Contents, Disks};
 use crate::image_cache::{Cache, Key};
 use crate::keel::Keel;
 use crate::layout::{Layout, ROOT_PASSWORD, ROOT_UUID};
+use crate::peers::Peers;
 use crate::process::Tool;
 use crate::report::Figures;
 use crate::rootfs::{RootFileSystems, root_file_systems};
@@ -36,6 +37,7 @@ pub(crate) struct Made {
     contents_key: Key,
     layouts: [(Layout, Mutex<Option<Disks>>); 4],
     switching: Mutex<Option<Switching>>,
+    peers: Mutex<Option<Peers>>,
     notes: PathBuf,
     /// Times and sizes.
     pub figures: Figures,
@@ -89,6 +91,7 @@ impl Made {
             ]
             .map(|layout| (layout, Mutex::new(None))),
             switching: Mutex::new(None),
+            peers: Mutex::new(None),
             notes: notes.to_owned(),
             figures,
         };
@@ -130,6 +133,23 @@ impl Made {
         let made = self.figures.time("generations to switch between", || {
             Switching::make(&self.cache, &self.keel, &self.systems)
         })?;
+        Ok(slot.insert(made).clone())
+    }
+
+    /// Debian's own initrds, and a disk for all; the first caller makes them.
+    pub(crate) fn peers(&self) -> Result<Peers> {
+        let mut slot = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(made) = slot.as_ref() {
+            return Ok(made.clone());
+        }
+        let made = Peers::make(
+            &self.cache,
+            &self.systems,
+            &self.root,
+            &self.contents,
+            &self.contents_key,
+            &self.notes,
+        )?;
         Ok(slot.insert(made).clone())
     }
 

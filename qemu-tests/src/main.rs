@@ -4,6 +4,7 @@ mod ansi;
 mod archive;
 mod builder;
 mod builder_initrd;
+mod cargo;
 mod console;
 mod demo;
 mod disk;
@@ -15,6 +16,7 @@ mod machine;
 mod made;
 #[path = "../../tests/machine/namespaces.rs"]
 mod namespaces;
+mod peers;
 mod process;
 mod qmp;
 mod report;
@@ -32,7 +34,7 @@ use anyhow::{Result, bail};
 use lexopt::prelude::*;
 
 const USAGE: &str = "Usage: qemu-tests/run [--list] [NAME...]\n       qemu-tests/demo [--interactive]\n       \
-                     qemu-tests/bench switch [--json]\n       qemu-tests/soak switch [N]";
+                     qemu-tests/bench boot|switch [--json]\n       qemu-tests/soak switch [N]";
 
 fn main() -> ExitCode {
     match run() {
@@ -72,7 +74,8 @@ fn run() -> Result<bool> {
             Ok(true)
         }
         "run" => suite::run(names),
-        "bench" if names == ["switch"] => suite::bench("switch", json),
+        "bench" if names == ["boot"] => suite::bench("bench-boot", "boot", json),
+        "bench" if names == ["switch"] => suite::bench("switch", "switch", json),
         "demo" if names.is_empty() => demo::demo(interactive).map(|()| true),
         _ => bail!("{USAGE}"),
     }

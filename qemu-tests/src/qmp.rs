@@ -64,6 +64,16 @@ impl Qmp {
         Ok(())
     }
 
+    /// Writes all memory of the guest into a file, as an ELF core.
+    pub(crate) fn dump_memory(&mut self, path: &Path) -> Result<()> {
+        let protocol = format!("file:{}", path.display());
+        let _ = self.execute(
+            "dump-guest-memory",
+            &json!({ "paging": false, "protocol": protocol }),
+        )?;
+        Ok(())
+    }
+
     /// Stops the machine and writes its memory and devices to `path`; their disks stay as they are then.
     pub(crate) fn save(&mut self, path: &Path) -> Result<()> {
         let _ = self.execute("stop", &Value::Null)?;

@@ -99,7 +99,33 @@ pub(crate) fn root_file_systems(cache: &Cache) -> Result<RootFileSystems> {
 fn bootstrap(directory: &Path) -> Result<()> {
     let repository = stub_repository(directory)?;
     let stub = format!("deb [trusted=yes] copy:{} ./", repository.display());
-    archive::install(PACKAGES, EXCLUDED, &[stub], &directory.join("root.tar"))
+    install(PACKAGES, &directory.join("root.tar"), &[stub])
+}
+
+/// The packages of a generation, where a real generator of initrds takes the stub's place.
+pub(crate) fn packages_without_stub() -> impl Iterator<Item = &'static str> {
+    PACKAGES.iter().copied().filter(|package| *package != STUB)
+}
+
+/// Installs packages into a new root file system, an archive. `sources` are further lines of sources.list(5).
+pub(crate) fn install(packages: &[&str], archive: &Path, sources: &[String]) -> Result<()> {
+    let mut options: Vec<String> = archive::apt_options()?;
+    options.push("APT::Install-Recommends \"false\";".to_owned());
+    let mut tool =
+        Tool::new("mmdebstrap").args(["--variant=essential", "--format=tar", "--architectures=amd64"]);
+    for option in options {
+        tool = tool.arg(format!("--aptopt={option}"));
+    }
+    for path in EXCLUDED {
+        tool = tool.arg(format!("--dpkgopt=path-exclude={path}"));
+    }
+    tool.arg("--dpkgopt=force-unsafe-io")
+        .arg(format!("--include={}", packages.join(",")))
+        .arg(archive::SUITE)
+        .arg(archive)
+        .arg(archive::source()?)
+        .args(sources)
+        .run()
 }
 
 /// A local archive with the stub package: `linux-image-amd64` depends on an initramfs generator, any of them.

@@ -8,7 +8,8 @@ use anyhow::{Context, Result, anyhow, bail};
 use crate::archive;
 use crate::image_cache::{Cache, Key};
 use crate::namespaces::Machine;
-use crate::rootfs::write;
+use crate::process::Tool;
+use crate::rootfs::{self, write};
 
 /// Packages with units of all kinds, services that are linked with many libraries, and needrestart(1), which says what
 /// it would restart.
@@ -24,8 +25,6 @@ const PACKAGES: &[&str] = &[
     "postgresql",
     "systemd-sysv",
 ];
-/// Left out of the packages: never looked at.
-const EXCLUDED: &[&str] = &["/usr/share/man/*", "/usr/share/doc/*", "/usr/share/locale/*"];
 /// A tree without a kernel is no system; this one is never booted.
 const KERNEL: &str = "no kernel, but the name of one\n";
 /// Where all of systemd's own units are.
@@ -57,10 +56,12 @@ exec setpriv --bounding-set=-sys_module,-sys_rawio,-sys_time,-syslog -- \\
 
 /// The tree, made or taken from the cache. Nothing may change it.
 pub(crate) fn tree(cache: &Cache) -> Result<PathBuf> {
-    let key = Key::of([archive::SUITE, KERNEL].iter().chain(PACKAGES).chain(EXCLUDED));
+    let key = Key::of([archive::SUITE, KERNEL].iter().chain(PACKAGES));
     let made = cache.get("services", &key, |directory| {
-        let tree = directory.join("tree");
-        archive::install(PACKAGES, EXCLUDED, &[], &tree)?;
+        let (packed, tree) = (directory.join("root.tar"), directory.join("tree"));
+        rootfs::install(PACKAGES, &packed, &[])?;
+        rootfs::unpack(&packed, &tree)?;
+        fs::remove_file(&packed).context("the archive can't be removed")?;
         write(&tree.join("boot/vmlinuz-0"), KERNEL)?;
         fs::create_dir_all(tree.join("usr/lib/modules/0")).context("the kernel's modules can't be made")
     })?;
@@ -83,6 +84,19 @@ impl Debian {
              printf '[Unit]\\nDefaultDependencies=no\\n' >run/systemd/system/{IDLE}{START} --unit={IDLE}"
         );
         Debian::boot(tree, &setup, log)
+    }
+
+    /// Starts all that `tree` starts, with `store` as its `/nix`, and waits for it.
+    pub(crate) fn with_services(tree: &Path, store: &Path, log: &Path) -> Result<Debian> {
+        let store = store.to_str().context("the store's path isn't UTF-8")?;
+        let setup = format!("{SETUP}mkdir -p nix\nmount --bind '{store}' nix{START}");
+        let debian = Debian::boot(tree, &setup, log)?;
+        let state = debian.run(&["systemctl", "is-system-running", "--wait"])?;
+        if state.trim() != "running" {
+            let failed = debian.run(&["systemctl", "--failed", "--no-legend", "--plain"])?;
+            bail!("Debian in namespaces is {}: {failed}", state.trim());
+        }
+        Ok(debian)
     }
 
     fn boot(tree: &Path, setup: &str, log: &Path) -> Result<Debian> {
@@ -121,4 +135,13 @@ impl Debian {
         }
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }
+}
+
+/// A copy of the tree that may be changed.
+pub(crate) fn copy(tree: &Path, to: &Path) -> Result<()> {
+    Tool::new("cp")
+        .args(["--archive", "--reflink=auto"])
+        .arg(tree)
+        .arg(to)
+        .run()
 }

@@ -7,41 +7,18 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
+use crate::cargo::{self, Outcome};
 use crate::image_cache::Cache;
 use crate::made::Made;
-use crate::process::Tool;
 use crate::report::Figures;
-use crate::scenarios::{ALL, Bench, Check, Checks, NATIVE, Native, Place, Scenario, empty_directory};
+use crate::scenarios::{
+    ALL, BENCHES, Bench, Check, Checks, NATIVE, Native, Place, Scenario, empty_directory,
+};
 
 /// Virtual machines side by side: an emulated one keeps a processor busy.
 const SIDE_BY_SIDE: usize = 2;
 /// Logs, disks and figures of a run.
 pub(crate) const DIRECTORY: &str = "target/qemu-tests";
-
-/// Tests that cargo runs.
-const CARGO: [(&str, &str, &[&str]); 3] = [
-    ("fmt", "the code is formatted", &["fmt", "--all", "--check"]),
-    (
-        "unit",
-        "unit and behaviour tests",
-        &["test", "--locked", "--release", "--workspace", "--quiet"],
-    ),
-    (
-        "clippy",
-        "no lint is violated",
-        &[
-            "clippy",
-            "--locked",
-            "--release",
-            "--workspace",
-            "--all-targets",
-            "--quiet",
-            "--",
-            "--deny",
-            "warnings",
-        ],
-    ),
-];
 
 /// Counts of a run.
 #[derive(Clone, Copy, Debug, Default)]
@@ -52,7 +29,7 @@ struct Counts {
 
 /// Lists everything that can be run.
 pub(crate) fn list() {
-    for (name, about, _) in CARGO {
+    for (name, about, _) in cargo::ALL {
         println!("{name:20}{about}");
     }
     for scenario in ALL {
@@ -75,22 +52,24 @@ pub(crate) fn run(names: &[String]) -> Result<bool> {
     Ok(passed)
 }
 
-/// Runs a scenario for its figures, those whose names begin with its own: a table, or a JSON array of
-/// `{name, subject, value, unit}`.
-pub(crate) fn bench(scenario: &str, json: bool) -> Result<bool> {
+/// Runs a scenario for its figures, those whose names begin with `prefix`: a table, or a JSON array of
+/// `{name, subject, value, unit}`. A name may end with a subject: `NAME|SUBJECT`.
+pub(crate) fn bench(scenario: &str, prefix: &str, json: bool) -> Result<bool> {
     let (passed, figures) = run_with(&[scenario.to_owned()], true)?;
-    let own = figures.of(scenario);
+    let own = figures.of(prefix);
     if json {
         let array: Vec<_> = own
             .iter()
             .map(|(name, figure)| {
-                serde_json::json!({ "name": name, "subject": "keel", "value": figure.value, "unit": figure.unit })
+                let (name, subject) = name.split_once('|').unwrap_or((name, "keel"));
+                serde_json::json!({ "name": name, "subject": subject, "value": figure.value, "unit": figure.unit })
             })
             .collect();
         println!("{}", serde_json::to_string_pretty(&array).context("figures")?);
     } else {
         for (name, figure) in own {
-            println!("{name:50}{:10.3} {}", figure.value, figure.unit);
+            let (name, subject) = name.split_once('|').unwrap_or((&name, "keel"));
+            println!("{name:60}{subject:18}{:10.3} {}", figure.value, figure.unit);
         }
     }
     Ok(passed)
@@ -98,8 +77,8 @@ pub(crate) fn bench(scenario: &str, json: bool) -> Result<bool> {
 
 fn run_with(names: &[String], to_stderr: bool) -> Result<(bool, Figures)> {
     for name in names {
-        let known = CARGO.iter().any(|(known, ..)| known == name)
-            || ALL.iter().any(|known| known.name == name)
+        let known = cargo::ALL.iter().any(|(known, ..)| known == name)
+            || ALL.iter().chain(BENCHES).any(|known| known.name == name)
             || NATIVE.iter().any(|known| known.name == name);
         if !known {
             bail!("there is no test {name:?}; `--list` lists them");
@@ -116,6 +95,12 @@ fn run_with(names: &[String], to_stderr: bool) -> Result<(bool, Figures)> {
         .iter()
         .copied()
         .filter(|scenario| wanted(scenario.name))
+        .chain(
+            BENCHES
+                .iter()
+                .copied()
+                .filter(|scenario| names.iter().any(|name| name == scenario.name)),
+        )
         .collect();
     let directory = std::path::absolute(DIRECTORY).context("the working directory is gone")?;
     std::fs::create_dir_all(&directory).with_context(|| format!("{} can't be made", directory.display()))?;
@@ -209,7 +194,7 @@ impl Suite {
         }
     }
 
-    /// Runs what needs no machine in QEMU.
+    /// Runs what needs no machine in QEMU, one after the other.
     fn without_machines(&self, wanted: &impl Fn(&str) -> bool, directory: &Path) {
         self.cargo(wanted);
         for scenario in NATIVE.iter().filter(|scenario| wanted(scenario.name)) {
@@ -218,45 +203,21 @@ impl Suite {
         }
     }
 
-    /// Runs cargo's tests, one after the other: they share a lock.
+    /// Runs what cargo does, one after the other: they share a lock.
     fn cargo(&self, wanted: &impl Fn(&str) -> bool) {
-        for (name, about, arguments) in CARGO {
+        for (name, about, run) in cargo::ALL {
             if !wanted(name) {
                 continue;
             }
-            match Tool::cargo().args(arguments).finish() {
-                Ok(output) => {
-                    let said = [&output.stdout[..], &output.stderr[..]]
-                        .map(String::from_utf8_lossy)
-                        .concat();
-                    let (passed, failed) = test_counts(&said);
-                    let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
-                    let fine = output.status.success();
-                    counts.passed += if fine && passed == 0 { 1 } else { passed };
-                    counts.failed += if fine { failed } else { failed.max(1) };
-                    drop(counts);
-                    if fine {
-                        self.say(&format!(
-                            "ok      {name}: {about}{}",
-                            if passed > 0 {
-                                format!(" ({passed})")
-                            } else {
-                                String::new()
-                            }
-                        ));
-                    } else {
-                        self.say(&format!("FAILED  {name}: {about}\n{said}"));
-                    }
-                }
-                Err(error) => {
-                    self.count(
-                        &[Check {
-                            name: about.to_owned(),
-                            failure: Some(format!("{error:#}")),
-                        }],
-                        name,
-                    );
-                }
+            let outcome = run().unwrap_or_else(|error| Outcome::failure(format!("{error:#}")));
+            let mut counts = self.counts.lock().unwrap_or_else(PoisonError::into_inner);
+            counts.passed += outcome.passed;
+            counts.failed += outcome.failed;
+            drop(counts);
+            if outcome.failed > 0 {
+                self.say(&format!("FAILED  {name}: {about}\n{}", outcome.said));
+            } else {
+                self.say(&format!("ok      {name}: {about} ({})", outcome.passed));
             }
         }
     }
@@ -288,43 +249,21 @@ fn run_native(scenario: Native, directory: PathBuf) -> Vec<Check> {
     place.checks.ended(result)
 }
 
-/// Adds up the closing lines of cargo's test runs: `test result: ok. 12 passed; 0 failed; …`
-fn test_counts(said: &str) -> (usize, usize) {
-    let count = |line: &str, word: &str| -> usize {
-        let before = line.split(word).next().unwrap_or_default();
-        before
-            .split_whitespace()
-            .last()
-            .and_then(|number| number.parse().ok())
-            .unwrap_or(0)
-    };
-    said.lines()
-        .filter(|line| line.starts_with("test result:"))
-        .map(|line| (count(line, " passed"), count(line, " failed")))
-        .fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn closing_lines_are_added_up() {
-        let said = "test result: ok. 12 passed; 0 failed; 1 ignored; 0 measured\nnoise\n\
-                    test result: FAILED. 3 passed; 2 failed; 0 ignored\n";
-        assert_eq!(test_counts(said), (15, 2));
-    }
-
-    #[test]
     fn names_are_unique() {
-        let mut names: Vec<&str> = CARGO
+        let mut names: Vec<&str> = cargo::ALL
             .iter()
             .map(|(name, ..)| *name)
-            .chain(ALL.iter().map(|scenario| scenario.name))
+            .chain(ALL.iter().chain(BENCHES).map(|scenario| scenario.name))
             .chain(NATIVE.iter().map(|scenario| scenario.name))
             .collect();
+        let all = names.len();
         names.sort_unstable();
         names.dedup();
-        assert_eq!(names.len(), CARGO.len() + ALL.len() + NATIVE.len());
+        assert_eq!(names.len(), all);
     }
 }

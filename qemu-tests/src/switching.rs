@@ -144,10 +144,15 @@ fn make(keel: &Keel, systems: &RootFileSystems, directory: &Path) -> Result<()> 
         write(&health, "[health]\nsettle = 3\n")?;
         match generation {
             Gen::Base | Gen::Panics | Gen::Hangs => {}
-            Gen::Changed => changed(&copy, &programs)?,
+            Gen::Changed => {
+                changed(&copy, &programs)?;
+                write(&health, CHECKS)?;
+            }
             Gen::Deep => deep(&copy, systems)?,
             Gen::Sick => {
-                unit(&copy, "kt-text.service", &service("worker text-sick", ""))?;
+                let loops = "Restart=always\nRestartSec=100ms\nStartLimitIntervalSec=0\n";
+                let text = format!("[Service]\nExecStart=/usr/bin/false\n{loops}");
+                unit(&copy, "kt-text.service", &text)?;
                 write(
                     &health,
                     "[health]\nsettle = 1\n[health.checks.page]\nhttp = \"http://127.0.0.1:9/\"\ndeadline = 3\n",
@@ -255,7 +260,10 @@ const LIBRARY: &str = "usr/lib/x86_64-linux-gnu/libkeeltest.so.1";
 fn base(tree: &Path, programs: &Path) -> Result<()> {
     fstab(
         tree,
-        &["/srv/kt-line-gone tmpfs size=1m", "/srv/kt-line tmpfs size=1m"],
+        &[
+            "tmpfs /srv/kt-line-gone tmpfs size=1m",
+            "tmpfs /srv/kt-line tmpfs size=1m",
+        ],
     )?;
     for (from, to) in [
         ("worker", "worker"),
@@ -345,12 +353,13 @@ fn base(tree: &Path, programs: &Path) -> Result<()> {
 
 /// The table of the machine's file systems, with some of the test's.
 fn fstab(tree: &Path, lines: &[&str]) -> Result<()> {
-    let mut text = format!(
-        "UUID={ROOT_UUID} / ext4 defaults 0 1\n/dev/disk/by-partlabel/esp /boot vfat umask=0077 0 0\n"
-    );
-    for line in lines {
-        text.push_str(&format!("tmpfs {line} 0 0\n"));
-    }
+    let own = format!("UUID={ROOT_UUID} / ext4 defaults 0 1");
+    let mut all = vec![
+        own.as_str(),
+        "/dev/disk/by-partlabel/esp /boot vfat umask=0077 0 0",
+    ];
+    all.extend(lines);
+    let text = all.join("\n") + "\n";
     write(&tree.join("etc/fstab"), &text)
 }
 
@@ -361,6 +370,14 @@ fn mount(tree: &Path, options: &str) -> Result<()> {
         &format!("[Mount]\nWhat=tmpfs\nWhere=/srv/keeltest\nType=tmpfs\nOptions={options}\n"),
     )
 }
+
+/// Checks that succeed, of every kind but the one whose failure [`Gen::Sick`] shows.
+const CHECKS: &str = r#"[health]
+settle = 3
+checks.port.tcp = "127.0.0.1:7000"
+checks.unit.unit = "kt-added.service"
+checks.command.command = ["/usr/bin/test", "-e", "/srv/kt-line-new"]
+"#;
 
 /// [`Gen::Changed`].
 fn changed(tree: &Path, programs: &Path) -> Result<()> {
@@ -388,7 +405,10 @@ fn changed(tree: &Path, programs: &Path) -> Result<()> {
     mount(tree, "size=2m")?;
     fstab(
         tree,
-        &["/srv/kt-line tmpfs size=2m", "/srv/kt-line-new tmpfs size=1m"],
+        &[
+            "tmpfs /srv/kt-line tmpfs size=2m",
+            "tmpfs /srv/kt-line-new tmpfs size=1m",
+        ],
     )?;
     Tool::new("chroot")
         .arg(tree)

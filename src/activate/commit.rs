@@ -6,7 +6,8 @@ use super::error::{Failure, code};
 use super::machine::Machine;
 use super::request::{Goal, Request};
 use crate::boot::record::{Record, Trial, TrialState};
-use crate::boot::{self, EfiVariables, PlanError, Update, UpdateError};
+use crate::boot::{self, EfiVariables, PlanError, Selection, TrialBy, Update, UpdateError};
+use crate::rehearse::{Outcome, Rehearsal};
 use crate::root::parse_mounts;
 use crate::system::generation::SYSTEM_PROFILE;
 use crate::system::profile;
@@ -15,8 +16,8 @@ use crate::system::profile;
 const ESP_PLACES: [&str; 3] = ["/efi", "/boot", "/boot/efi"];
 
 /// What a trial boot lacks on some machines.
-const NO_ONE_SHOT: &str = "no trial boot is possible: the boot loader doesn't take an entry for the next boot only (it \
-                           isn't systemd-boot, or the machine has no EFI variables)";
+const NO_TRIAL: &str = "no trial boot is possible: the boot loader that started this machine isn't systemd-boot, and \
+                        doesn't take an entry for the next boot only";
 
 /// The mount point of the ESP: a FAT file system with a `loader` directory.
 pub(super) fn find_esp() -> Option<String> {
@@ -43,31 +44,80 @@ pub(super) fn write_boot_files(request: &Request) -> Result<(), Failure> {
         ));
     };
     let is_proven = Record::read(Path::new("/")).0.is_proven(&request.new);
-    if !is_proven && !EfiVariables::default().knows_one_shot() {
+    let Some(by) = EfiVariables::default().trial_by() else {
         return Err(Failure::refused(
             code::ERROR,
-            format!("{NO_ONE_SHOT}; `keel test` works without"),
+            format!("{NO_TRIAL}; `keel test` works without"),
         ));
+    };
+    if !is_proven && !request.no_rehearsal {
+        rehearse(&request.new)?;
     }
     let trial = request.generation.filter(|_| !is_proven);
-    update_menu(Path::new(esp), trial).map_err(|error| {
+    let esp = Path::new(esp);
+    // The trial is armed later, when everything else has gone well.
+    set_menu(esp, default_on(esp), trial, selection(by, false)).map_err(|error| {
         let is_full = matches!(error, UpdateError::Plan(PlanError::NoSpace { .. }));
         let code = if is_full { code::NO_SPACE } else { code::ERROR };
         Failure::refused(code, format!("the boot menu: {error}"))
     })
 }
 
-/// Writes the menu with the default that it has; `trial` is the generation whose entry is on trial.
-fn update_menu(esp: &Path, trial: Option<u64>) -> Result<(), UpdateError> {
-    let present = boot::menu::default_of(
-        &std::fs::read_to_string(esp.join(boot::menu::LOADER_CONF)).unwrap_or_default(),
-    );
-    let default = present.and_then(|name| boot::menu::generation_of(SYSTEM_PROFILE, &name));
-    set_menu(esp, default, trial)
+/// Fails unless early boot will find and open everything that the system's root lies on. No passphrase is known here:
+/// volumes count as they are open now.
+fn rehearse(system: &str) -> Result<(), Failure> {
+    let rehearsal = Rehearsal {
+        images: &[],
+        parameters: None,
+        system: Some(system.to_owned()),
+        passphrases: Vec::new(),
+    };
+    let refused = |why: String| {
+        Failure::refused(
+            code::ERROR,
+            format!(
+                "the next boot would not succeed: {why}; nothing was changed; `keel rehearse` tells more, \
+                 --no-rehearsal goes on all the same"
+            ),
+        )
+    };
+    let report = rehearsal.run().map_err(|error| refused(error.to_string()))?;
+    if report.outcome == Outcome::Boots {
+        Ok(())
+    } else {
+        Err(refused(report.problems.join("; ")))
+    }
+}
+
+/// The generation that the menu on an ESP starts by itself.
+fn default_on(esp: &Path) -> Option<u64> {
+    let conf = std::fs::read_to_string(esp.join(boot::menu::LOADER_CONF)).unwrap_or_default();
+    let named = boot::menu::default_of(&conf);
+    named
+        .or_else(|| {
+            let mut entries = std::fs::read_dir(esp.join(boot::menu::ENTRIES)).ok()?.flatten();
+            let first = entries.find(|entry| {
+                std::fs::read_to_string(entry.path()).is_ok_and(|text| boot::menu::is_default_by_order(&text))
+            });
+            first?.file_name().into_string().ok()
+        })
+        .and_then(|name| boot::menu::generation_of(SYSTEM_PROFILE, &name))
+}
+
+fn selection(by: TrialBy, armed: bool) -> Selection {
+    match by {
+        TrialBy::Variable => Selection::ByName,
+        TrialBy::Counter => Selection::ByOrder { armed },
+    }
 }
 
 /// Writes the menu with a default, or that of the profile.
-pub(super) fn set_menu(esp: &Path, default: Option<u64>, trial: Option<u64>) -> Result<(), UpdateError> {
+fn set_menu(
+    esp: &Path,
+    default: Option<u64>,
+    trial: Option<u64>,
+    selection: Selection,
+) -> Result<(), UpdateError> {
     let conf = std::fs::read_to_string(esp.join(boot::menu::LOADER_CONF)).unwrap_or_default();
     let wanted = Update {
         esp,
@@ -75,6 +125,7 @@ pub(super) fn set_menu(esp: &Path, default: Option<u64>, trial: Option<u64>) -> 
         profile: SYSTEM_PROFILE,
         default,
         trial,
+        selection,
         timeout: boot::menu::timeout_of(&conf).unwrap_or(5),
         systemd_boot: None,
         remove_first: false,
@@ -83,13 +134,19 @@ pub(super) fn set_menu(esp: &Path, default: Option<u64>, trial: Option<u64>) -> 
     boot::update(&wanted, &mut |warning| log::warn!("{warning}")).map(drop)
 }
 
+/// Makes the menu start `default` from now on.
+pub(super) fn move_default(esp: &Path, default: u64, record: &Record) -> Result<(), UpdateError> {
+    let by = EfiVariables::default().trial_by().unwrap_or(TrialBy::Variable);
+    let armed = record.armed_trial().map(|trial| trial.generation);
+    set_menu(esp, Some(default), armed, selection(by, armed.is_some()))
+}
+
 /// Whether the next boot is what `request` wants already, without a trial under way.
 pub(super) fn is_committed(request: &Request) -> bool {
     let (Some(number), Some(esp)) = (request.generation, &request.esp) else {
         return false;
     };
     let (record, fault) = Record::read(Path::new("/"));
-    let conf = std::fs::read_to_string(Path::new(esp).join(boot::menu::LOADER_CONF)).unwrap_or_default();
     let current = Machine::this()
         .ok()
         .and_then(|machine| machine.profile.current().ok().flatten());
@@ -97,7 +154,7 @@ pub(super) fn is_committed(request: &Request) -> bool {
         && record.trial.is_none()
         && record.last_good.as_deref() == Some(request.new.as_str())
         && current == Some(number)
-        && boot::menu::default_of(&conf) == Some(boot::menu::entry_name(SYSTEM_PROFILE, number))
+        && default_on(Path::new(esp)) == Some(number)
 }
 
 /// Arms the trial boot, and makes the profile lead to the generation. Can be done again.
@@ -126,9 +183,10 @@ pub(super) fn commit(request: &Request) -> Result<(), Failure> {
     record
         .write(root)
         .map_err(|error| failed("the trial boot can't be noted", &error))?;
-    arm(&record).map_err(|error| failed("the trial boot can't be armed", &error))?;
-    if is_good && let Some(esp) = &request.esp {
-        set_menu(Path::new(esp), Some(number), None).map_err(|error| failed("the boot menu", &error))?;
+    let esp = request.esp.as_deref().map(Path::new);
+    arm(&record, esp).map_err(|error| failed("the trial boot can't be armed", &error))?;
+    if is_good && let Some(esp) = esp {
+        move_default(esp, number, &record).map_err(|error| failed("the boot menu", &error))?;
     }
     let machine = Machine::this().map_err(|error| failed("the profile", &error))?;
     profile::set_current(&machine.profile, SYSTEM_PROFILE, number)
@@ -136,15 +194,27 @@ pub(super) fn commit(request: &Request) -> Result<(), Failure> {
 }
 
 /// Tells the boot loader which entry is tried next, or takes that back.
-pub(super) fn arm(record: &Record) -> Result<(), String> {
+pub(super) fn arm(record: &Record, esp: Option<&Path>) -> Result<(), String> {
     let variables = EfiVariables::default();
-    let entry = record
-        .trial
-        .as_ref()
-        .filter(|trial| trial.state == TrialState::Armed)
-        .map(|trial| trial.entry.as_str());
-    if entry.is_some() && !variables.knows_one_shot() {
-        return Err(NO_ONE_SHOT.to_owned());
+    let trial = record.armed_trial();
+    match variables.trial_by() {
+        Some(TrialBy::Variable) => variables
+            .set_one_shot(trial.map(|trial| trial.entry.as_str()))
+            .map_err(|error| error.to_string()),
+        Some(TrialBy::Counter) => {
+            let Some(esp) = esp else { return Ok(()) };
+            let selection = Selection::ByOrder {
+                armed: trial.is_some(),
+            };
+            set_menu(
+                esp,
+                default_on(esp),
+                trial.map(|trial| trial.generation),
+                selection,
+            )
+            .map_err(|error| format!("the boot menu: {error}"))
+        }
+        None if trial.is_some() => Err(NO_TRIAL.to_owned()),
+        None => Ok(()),
     }
-    variables.set_one_shot(entry).map_err(|error| error.to_string())
 }

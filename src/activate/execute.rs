@@ -57,7 +57,7 @@ fn run(request: Request, machine: &Machine) -> Result<(), String> {
         Ok(end) => end,
         Err((_, failure)) if !executor.request.goal.reverts() => (failure.code, failure.text),
         Err((Phase::Begun | Phase::Planned | Phase::BootFiles, failure)) => {
-            (failure.code, format!("{}; nothing was changed", failure.text))
+            (failure.code, unchanged(&failure.text))
         }
         Err((_, failure)) if executor.request.leave_failed => {
             let logs = watch::last_lines(&failure.units);
@@ -71,6 +71,16 @@ fn run(request: Request, machine: &Machine) -> Result<(), String> {
     guard::disarm(&mut executor.manager);
     executor.end(end);
     Ok(())
+}
+
+/// A fault before anything changed, which some errors say themselves.
+fn unchanged(text: &str) -> String {
+    const SAYS: &str = "nothing was changed";
+    if text.contains(SAYS) {
+        text.to_owned()
+    } else {
+        format!("{text}; {SAYS}")
+    }
 }
 
 type Reached<T> = Result<T, (Phase, Failure)>;

@@ -44,6 +44,8 @@ pub struct Options {
     pub leave_failed: bool,
     /// Whether inhibitors are passed over.
     pub ignore_inhibitors: bool,
+    /// Whether the next boot isn't rehearsed.
+    pub no_rehearsal: bool,
 }
 
 /// Switches. `tell` gets every line of the journal. Returns the exit code and the closing words.
@@ -70,6 +72,7 @@ pub fn switch(
         unit_deadline: options.unit_deadline,
         leave_failed: options.leave_failed,
         ignore_inhibitors: options.ignore_inhibitors,
+        no_rehearsal: options.no_rehearsal,
     };
     let is_kept = !request.goal.persists() || commit::is_committed(&request);
     if request.old == request.new && is_kept {

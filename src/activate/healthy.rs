@@ -79,17 +79,11 @@ pub fn healthy(machine: &Machine) -> Result<Judgement, String> {
     }
     words.extend(fallback());
     record.write(root).map_err(|error| error.to_string())?;
-    // Without EFI variables nothing was armed, so nothing has to be.
-    if let Err(error) = commit::arm(&record)
-        && record.trial.is_some()
-    {
-        words.push(error);
-    }
+    let esp = commit::find_esp();
+    let esp = esp.as_deref().map(Path::new);
     if let Some(number) = generation {
-        let esp = commit::find_esp().filter(|_| is_blessed);
-        if let Some(esp) = esp {
-            let trial = record.trial.as_ref().map(|trial| trial.generation);
-            commit::set_menu(Path::new(&esp), Some(number), trial).map_err(|error| {
+        if let Some(esp) = esp.filter(|_| is_blessed) {
+            commit::move_default(esp, number, &record).map_err(|error| {
                 format!("the boot menu can't be made to start generation {number}: {error}")
             })?;
         }
@@ -98,6 +92,9 @@ pub fn healthy(machine: &Machine) -> Result<Judgement, String> {
             profile::set_current(&machine.profile, SYSTEM_PROFILE, number)
                 .map_err(|error| error.to_string())?;
         }
+    }
+    if let Err(error) = commit::arm(&record, esp) {
+        words.push(error);
     }
     show(&words);
     Ok(Judgement {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
-use crate::root::unit_of_cgroup;
+use crate::root::{processes, unit_of_cgroup};
 
 /// A process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,14 +17,11 @@ pub(super) struct Process {
 /// The processes of all units. Threads of the kernel belong to none.
 pub(super) fn by_unit() -> BTreeMap<String, Vec<Process>> {
     let mut found: BTreeMap<String, Vec<Process>> = BTreeMap::new();
-    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
-            continue;
-        };
+    for (pid, process) in processes() {
         // A process that ends meanwhile is left out.
         let (Ok(cgroup), Ok(stat)) = (
-            fs::read_to_string(entry.path().join("cgroup")),
-            fs::read_to_string(entry.path().join("stat")),
+            fs::read_to_string(process.join("cgroup")),
+            fs::read_to_string(process.join("stat")),
         ) else {
             continue;
         };

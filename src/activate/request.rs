@@ -57,6 +57,9 @@ pub struct Request {
     pub leave_failed: bool,
     /// Whether the inhibitors of others are passed over.
     pub ignore_inhibitors: bool,
+    /// Whether the next boot isn't rehearsed.
+    #[serde(default)]
+    pub no_rehearsal: bool,
 }
 
 impl Request {

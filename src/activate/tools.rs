@@ -73,7 +73,7 @@ fn needed(old: &Path, new: &Path) -> impl Iterator<Item = &'static Tool> {
                 .iter()
                 .any(|above| trees_differ(&Path::new(above).join(name), old, new))
         };
-        accounts && tool.reads.contains(&"sysusers.d") || tool.reads.iter().any(|name| other(&name))
+        accounts && tool.reads.contains(&"sysusers.d") || tool.reads.iter().any(other)
     })
 }
 

@@ -43,18 +43,14 @@ pub(super) fn watch(executor: &mut Executor) -> Result<(), Failure> {
     };
     let restarts = restarts(executor)?;
     let until = Instant::now() + settle;
-    let failures = checks::run(&health);
+    let mut texts: Vec<String> = checks::run(&health)
+        .into_iter()
+        .map(|failure| format!("the health check {} failed: {}", failure.check, failure.why))
+        .collect();
     thread::sleep(until.saturating_duration_since(Instant::now()));
-    if !failures.is_empty() {
-        let texts: Vec<String> = failures
-            .iter()
-            .map(|failure| format!("the health check {} failed: {}", failure.check, failure.why))
-            .collect();
-        return Err(Failure::units(texts.join("; "), Vec::new()));
-    }
-    let failed = newly_failed(executor)?;
-    if !failed.is_empty() {
-        return Err(Failure::units(format!("{} failed", failed.join(", ")), failed));
+    let mut units = newly_failed(executor)?;
+    if !units.is_empty() {
+        texts.push(format!("{} failed", units.join(", ")));
     }
     let again: Vec<String> = self::restarts(executor)?
         .into_iter()
@@ -65,10 +61,16 @@ pub(super) fn watch(executor: &mut Executor) -> Result<(), Failure> {
         .map(|(unit, _)| unit)
         .collect();
     if !again.is_empty() {
-        let text = format!("{} ended and was started again by systemd", again.join(", "));
-        return Err(Failure::units(text, again));
+        texts.push(format!(
+            "{} ended and was started again by systemd",
+            again.join(", ")
+        ));
     }
-    Ok(())
+    if texts.is_empty() {
+        return Ok(());
+    }
+    units.extend(again);
+    Err(Failure::units(texts.join("; "), units))
 }
 
 /// Units that have failed and hadn't before.

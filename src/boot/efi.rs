@@ -5,6 +5,8 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
+use nix::unistd::{AccessFlags, access};
+
 use crate::sys::immutable::clear_immutable;
 
 /// Where efivarfs is mounted.
@@ -36,6 +38,15 @@ pub struct EfiVariables {
     directory: PathBuf,
 }
 
+/// How a boot loader can be told to start an entry once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TrialBy {
+    /// By a variable.
+    Variable,
+    /// By the entry's name: the machine has no variables, or they can't be written.
+    Counter,
+}
+
 impl Default for EfiVariables {
     fn default() -> Self {
         Self::in_directory(Path::new(EFIVARFS))
@@ -50,8 +61,19 @@ impl EfiVariables {
         }
     }
 
-    /// Whether the boot loader that started this machine takes an entry for the next boot only.
-    pub fn knows_one_shot(&self) -> bool {
+    /// How the boot loader that started this machine can be told to try an entry; nothing when it's another loader than
+    /// systemd-boot. A machine without variables doesn't say which loader it has.
+    pub fn trial_by(&self) -> Option<TrialBy> {
+        let has_any = std::fs::read_dir(&self.directory).is_ok_and(|mut entries| entries.next().is_some());
+        let is_writable = || access(&self.directory, AccessFlags::W_OK).is_ok();
+        match (has_any, self.knows_one_shot()) {
+            (true, true) if is_writable() => Some(TrialBy::Variable),
+            (true, true) | (false, _) => Some(TrialBy::Counter),
+            (true, false) => None,
+        }
+    }
+
+    fn knows_one_shot(&self) -> bool {
         self.read("LoaderFeatures")
             .ok()
             .flatten()
@@ -156,7 +178,7 @@ mod tests {
     fn an_entry_is_armed_and_taken_back() {
         let directory = tempfile::tempdir().unwrap();
         let variables = EfiVariables::in_directory(directory.path());
-        assert!(!variables.knows_one_shot());
+        assert_eq!(variables.trial_by(), Some(TrialBy::Counter));
         assert_eq!(variables.one_shot().unwrap(), None);
         variables.set_one_shot(Some("keel-system-3.conf")).unwrap();
         assert_eq!(
@@ -175,11 +197,18 @@ mod tests {
     fn features_of_the_loader() {
         let directory = tempfile::tempdir().unwrap();
         let variables = EfiVariables::in_directory(directory.path());
+        // Some other loader's.
+        std::fs::write(variables.path("LoaderInfo"), [6, 0, 0, 0, b'g', 0]).unwrap();
+        assert_eq!(variables.trial_by(), None);
         std::fs::write(
             variables.path("LoaderFeatures"),
             [6, 0, 0, 0, 0x08, 0, 0, 0, 0, 0, 0, 0],
         )
         .unwrap();
-        assert!(variables.knows_one_shot());
+        assert_eq!(variables.trial_by(), Some(TrialBy::Variable));
+        assert_eq!(
+            EfiVariables::in_directory(Path::new("/nonexistent")).trial_by(),
+            Some(TrialBy::Counter)
+        );
     }
 }

@@ -83,6 +83,56 @@ pub struct Menu {
     pub timeout: u32,
     /// The generation whose next boot is a trial.
     pub trial: Option<u64>,
+    /// What makes the default start by itself.
+    pub selection: Selection,
+}
+
+/// What the boot loader goes by when nobody chooses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Selection {
+    /// The name in loader.conf; a trial is an EFI variable's matter.
+    #[default]
+    ByName,
+    /// The order of the entries, where there are no EFI variables. A trial that is armed comes first until it has been
+    /// tried once (UAPI.1, "Boot counting"): a name in loader.conf would defeat the counting.
+    ByOrder {
+        /// Whether the trial is armed.
+        armed: bool,
+    },
+}
+
+/// Keys by which entries are sorted: the trial, the default, all others.
+const SORT_KEYS: [&str; 3] = ["keel-1-trial", "keel-2-default", "keel-3"];
+
+impl Menu {
+    fn is_armed(&self, number: u64) -> bool {
+        self.trial == Some(number) && self.selection == Selection::ByOrder { armed: true }
+    }
+
+    /// The file name of a generation's entry, when this menu decides it: the name holds the tries that are left.
+    pub(super) fn decided_name(&self, number: u64) -> Option<String> {
+        let plain = entry_name(&self.profile, number);
+        match self.selection {
+            Selection::ByName => None,
+            Selection::ByOrder { .. } if self.is_armed(number) => Some(plain.replace(".conf", "+1.conf")),
+            Selection::ByOrder { .. } => Some(plain),
+        }
+    }
+
+    fn sort_key(&self, number: u64) -> &'static str {
+        let [trial, default, other] = SORT_KEYS;
+        match self.selection {
+            Selection::ByName => "keel",
+            Selection::ByOrder { .. } if self.is_armed(number) => trial,
+            Selection::ByOrder { .. } if self.default == number => default,
+            Selection::ByOrder { .. } => other,
+        }
+    }
+}
+
+/// Whether an entry's text makes it the default of a menu that goes by the order.
+pub fn is_default_by_order(entry: &str) -> bool {
+    value_of(entry, "sort-key") == Some(SORT_KEYS[1])
 }
 
 /// Added to an entry on trial: a panic ends in the old system after ten seconds, a hang as soon as the machine's watchdog
@@ -156,8 +206,9 @@ pub fn digest_in(path: &str) -> Option<&str> {
 }
 
 /// Text of a generation's entry.
-pub fn entry_text(generation: &Bootable, on_trial: bool) -> String {
+pub fn entry_text(generation: &Bootable, menu: &Menu) -> String {
     let entry = &generation.entry;
+    let on_trial = menu.trial == Some(entry.number);
     let options: Vec<String> = entry
         .options
         .iter()
@@ -177,7 +228,7 @@ pub fn entry_text(generation: &Bootable, on_trial: bool) -> String {
             "version",
             format!("{}, Linux {}", entry.number, one_line(&entry.version)),
         ),
-        ("sort-key", "keel".to_owned()),
+        ("sort-key", menu.sort_key(entry.number).to_owned()),
         ("linux", format!("/{}", kernel_path(&generation.kernel))),
         ("initrd", format!("/{}", initrd_path(&generation.initrd))),
         ("options", options.join(" ")),
@@ -190,10 +241,13 @@ pub fn entry_text(generation: &Bootable, on_trial: bool) -> String {
 
 /// Text of loader.conf.
 pub fn loader_conf(menu: &Menu) -> String {
+    let default = match menu.selection {
+        Selection::ByName => format!("default {}\n", entry_name(&menu.profile, menu.default)),
+        Selection::ByOrder { .. } => String::new(),
+    };
     format!(
-        "timeout {}\ndefault {}\nconsole-mode keep\neditor no\n",
-        menu.timeout,
-        entry_name(&menu.profile, menu.default)
+        "timeout {}\n{default}console-mode keep\neditor no\n",
+        menu.timeout
     )
 }
 
@@ -251,6 +305,17 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn menu(selection: Selection) -> Menu {
+        Menu {
+            profile: "system".into(),
+            generations: vec![generation()],
+            default: 12,
+            timeout: 5,
+            trial: None,
+            selection,
+        }
+    }
+
     fn generation() -> Bootable {
         let content = |digit: &str| Content {
             source: "/x".into(),
@@ -280,7 +345,7 @@ mod tests {
              initrd /EFI/keel/{initrd}-initrd\n\
              options root=/dev/vg/root quiet keel.system=/nix/store/abc-keel-system-test\n"
         );
-        assert_eq!(entry_text(&generation(), false), expected);
+        assert_eq!(entry_text(&generation(), &menu(Selection::ByName)), expected);
         assert_eq!(
             references(&expected),
             [
@@ -288,6 +353,48 @@ mod tests {
                 format!("EFI/keel/{initrd}-initrd")
             ]
         );
+    }
+
+    #[test]
+    fn without_variables_the_order_and_the_name_decide() {
+        let by_order = |armed, trial| Menu {
+            trial,
+            ..menu(Selection::ByOrder { armed })
+        };
+        for (menu, name, key, on_trial) in [
+            (
+                by_order(false, None),
+                "keel-system-12.conf",
+                "keel-2-default",
+                false,
+            ),
+            (
+                by_order(false, Some(12)),
+                "keel-system-12.conf",
+                "keel-2-default",
+                true,
+            ),
+            (
+                by_order(true, Some(12)),
+                "keel-system-12+1.conf",
+                "keel-1-trial",
+                true,
+            ),
+            (
+                by_order(true, Some(13)),
+                "keel-system-12.conf",
+                "keel-2-default",
+                false,
+            ),
+        ] {
+            assert_eq!(menu.decided_name(12).as_deref(), Some(name));
+            let text = entry_text(&generation(), &menu);
+            assert!(text.contains(&format!("\nsort-key {key}\n")), "{text}");
+            assert_eq!(text.contains("panic=10"), on_trial);
+            assert_eq!(is_default_by_order(&text), key == "keel-2-default");
+            assert_eq!(default_of(&loader_conf(&menu)), None);
+        }
+        assert_eq!(menu(Selection::ByName).decided_name(12), None);
     }
 
     #[test]
@@ -343,8 +450,8 @@ mod tests {
             let mut generation = generation();
             generation.entry.label = label;
             generation.entry.options = vec![option];
-            prop_assert_eq!(entry_text(&generation, false).split('\n').count(), 7);
-            prop_assert_eq!(references(&entry_text(&generation, false)).len(), 2);
+            prop_assert_eq!(entry_text(&generation, &menu(Selection::ByName)).split('\n').count(), 7);
+            prop_assert_eq!(references(&entry_text(&generation, &menu(Selection::ByName))).len(), 2);
         }
 
         #[test]

@@ -10,8 +10,8 @@ pub mod plan;
 pub mod record;
 mod update;
 
-pub use efi::{EfiError, EfiVariables};
+pub use efi::{EfiError, EfiVariables, TrialBy};
 pub use esp::{Esp, EspError, bootable, read_content};
-pub use menu::{Bootable, Broken, Content, Menu, MenuEntry};
+pub use menu::{Bootable, Broken, Content, Menu, MenuEntry, Selection};
 pub use plan::{Action, OnEsp, Plan, PlanError, Present, Role, Step, Wanted, plan};
 pub use update::{Update, UpdateError, update};

@@ -324,7 +324,7 @@ fn wanted_files(wanted: &Wanted, esp: &OnEsp, warnings: &mut Vec<String>) -> Vec
         let path = entry_path(menu, generation.entry.number, esp);
         entries.push(WantedFile::text(
             path,
-            menu::entry_text(generation, menu.trial == Some(generation.entry.number)),
+            menu::entry_text(generation, menu),
             Role::Entry,
         ));
     }
@@ -352,6 +352,9 @@ fn wanted_files(wanted: &Wanted, esp: &OnEsp, warnings: &mut Vec<String>) -> Vec
 
 /// Where a generation's entry is. One with a boot counter keeps its name, or its tries would begin anew.
 fn entry_path(menu: &Menu, number: u64, esp: &OnEsp) -> String {
+    if let Some(name) = menu.decided_name(number) {
+        return format!("{ENTRIES}/{name}");
+    }
     let plain = format!("{ENTRIES}/{}", menu::entry_name(&menu.profile, number));
     if esp.files.contains_key(&plain) {
         return plain;
@@ -376,7 +379,17 @@ fn unneeded(menu: &Menu, files: &[WantedFile], esp: &OnEsp) -> Vec<Step> {
             // Entries of other profiles, and those that people wrote.
             needed.extend(present.references.iter().map(String::as_str));
         } else if !needed.contains(path.as_str()) {
-            steps.push(removal(path, present, "its generation is gone", Role::Entry));
+            let is_shown = |number| {
+                menu.generations
+                    .iter()
+                    .any(|shown| Some(shown.entry.number) == number)
+            };
+            let reason = if is_shown(entry_number(menu, path)) {
+                "its generation has another entry"
+            } else {
+                "its generation is gone"
+            };
+            steps.push(removal(path, present, reason, Role::Entry));
         }
     }
     for (path, present) in &esp.files {

@@ -182,6 +182,13 @@ impl Record {
         is_blessed
     }
 
+    /// The trial that the next boot is to be.
+    pub fn armed_trial(&self) -> Option<&Trial> {
+        self.trial
+            .as_ref()
+            .filter(|trial| trial.state == TrialState::Armed)
+    }
+
     /// Whether a boot of `system` was healthy once.
     pub fn is_proven(&self, system: &str) -> bool {
         self.last_good.as_deref() == Some(system)

@@ -7,7 +7,7 @@ use std::path::Path;
 use nix::fcntl::OFlag;
 
 use super::esp::{Esp, EspError, bootable, read_content};
-use super::menu::{Broken, Content, Menu, MenuEntry};
+use super::menu::{Broken, Content, Menu, MenuEntry, Selection};
 use super::plan::{Plan, PlanError, Wanted, plan};
 use super::record::Record;
 use crate::store::{Layout, LayoutError};
@@ -30,6 +30,8 @@ pub struct Update<'a> {
     pub default: Option<u64>,
     /// Generation whose next boot is a trial.
     pub trial: Option<u64>,
+    /// What makes the default start by itself.
+    pub selection: Selection,
     /// How long the menu is shown, in seconds.
     pub timeout: u32,
     /// The systemd-boot to install; the default generation's when absent.
@@ -119,6 +121,7 @@ pub fn update(args: &Update<'_>, warn: &mut dyn FnMut(&str)) -> Result<Plan, Upd
         default,
         timeout: args.timeout,
         trial: args.trial,
+        selection: args.selection,
     };
     let loader = loader(args, &profile, &menu)?;
 

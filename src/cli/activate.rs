@@ -40,6 +40,9 @@ pub(super) struct Args {
     /// Switch although a program asked that the machine not be changed now.
     #[arg(long)]
     ignore_inhibitors: bool,
+    /// Arm the next boot although its rehearsal fails (see `keel rehearse`).
+    #[arg(long)]
+    no_rehearsal: bool,
 }
 
 /// Which generation to go back to.
@@ -114,6 +117,7 @@ fn options(goal: Goal, target: Target, args: &Args) -> Options {
         unit_deadline: args.unit_deadline,
         leave_failed: args.leave_failed,
         ignore_inhibitors: args.ignore_inhibitors,
+        no_rehearsal: args.no_rehearsal,
     }
 }
 
@@ -147,6 +151,7 @@ pub(super) fn rollback(args: &RollbackArgs) -> Result<u8> {
         unit_deadline: 90,
         leave_failed: false,
         ignore_inhibitors: false,
+        no_rehearsal: false,
     };
     go(&machine, &options, false)
 }

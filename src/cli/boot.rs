@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
-use crate::boot::{self, Action, EspError, Plan, PlanError, Update, UpdateError};
+use crate::boot::{
+    self, Action, EfiVariables, EspError, Plan, PlanError, Selection, TrialBy, Update, UpdateError,
+};
 
 /// Try a system at the next boot; or (`boot update`) make the boot menu.
 #[derive(Debug, clap::Args)]
@@ -73,12 +75,21 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
 
 /// Makes the menu on the ESP show the generations; returns what was done (or, with `dry_run`, what would be).
 pub fn update(args: &UpdateArgs) -> Result<Plan> {
+    let is_this_machine = args.store == std::path::Path::new("/");
+    let by_order = is_this_machine && EfiVariables::default().trial_by() == Some(TrialBy::Counter);
     let wanted = Update {
         esp: &args.esp,
-        store: (args.store != std::path::Path::new("/")).then_some(&*args.store),
+        store: (!is_this_machine).then_some(&*args.store),
         profile: &args.profile,
         default: args.default,
         trial: args.trial,
+        selection: if by_order {
+            Selection::ByOrder {
+                armed: args.trial.is_some(),
+            }
+        } else {
+            Selection::ByName
+        },
         timeout: args.timeout,
         systemd_boot: args.systemd_boot.as_deref(),
         remove_first: args.remove_first,

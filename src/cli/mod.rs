@@ -6,6 +6,7 @@ mod etc;
 mod generations;
 mod import;
 pub mod initrd;
+mod rehearse;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -43,6 +44,7 @@ enum Verb {
     Generations(generations::Args),
     Import(import::Args),
     Initrd(initrd::Args),
+    Rehearse(rehearse::Args),
     /// The executor of a switch; started by systemd.
     #[command(hide = true)]
     Execute {
@@ -129,6 +131,7 @@ impl Verb {
             Verb::Generations(_) => "generations",
             Verb::Import(_) => "import",
             Verb::Initrd(_) => "initrd",
+            Verb::Rehearse(_) => "rehearse",
             Verb::Execute { .. } => "execute",
             Verb::Guard { .. } => "guard",
             Verb::Healthy => "healthy",
@@ -154,6 +157,7 @@ impl Verb {
             Verb::Generations(args) => done(generations::run(&args)),
             Verb::Import(args) => done(import::run(&args)),
             Verb::Initrd(args) => done(initrd::run(&args)),
+            Verb::Rehearse(args) => rehearse::run(&args),
             Verb::Execute { request } => {
                 let result = crate::activate::execute(&request, &machine()?);
                 done(result.map_err(anyhow::Error::msg))

@@ -14,9 +14,11 @@ use super::cmdline::CommandLine;
 use super::console::{Consoles, Line};
 use super::devices::{self, Devices};
 use super::modules::{Loader, Table};
+use super::open_luks::Detached;
 use super::report::Report;
 use super::uevent::{Action, Uevent};
-use super::unlock::{Keyring, Progress, Trial};
+use super::unlock::{Keyring, Progress};
+use super::unlock_trial::Trial;
 use super::volumes::VolumeGroups;
 use super::{InitError, modules};
 use crate::block::DeviceNumber;
@@ -39,6 +41,8 @@ pub(super) struct Boot {
     /// Devices that appeared and haven't been considered yet.
     pub queue: VecDeque<DeviceNumber>,
     pub keyring: Keyring,
+    /// Volumes with detached headers that aren't complete.
+    pub detached: Vec<Detached>,
     pub groups: VolumeGroups,
     uevents: UeventSocket,
 }
@@ -74,12 +78,14 @@ impl Boot {
             devices: Devices::default(),
             queue: VecDeque::new(),
             keyring: Keyring::default(),
+            detached: Vec::new(),
             groups: VolumeGroups::default(),
             uevents,
         };
         for name in ALWAYS {
             boot.loader.request_name(name);
         }
+        boot.expect_detached_headers();
         boot.look_again();
         Ok(boot)
     }

@@ -97,6 +97,39 @@ impl Boot {
     }
 }
 
+/// The system that a boot asks for.
+#[cfg(feature = "tools")]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Requested {
+    /// Its store path.
+    pub system: String,
+    /// Its number in the profile.
+    pub number: Option<u64>,
+    /// The kernel that it needs.
+    pub kernel: String,
+}
+
+/// The system that a boot asks for, below `root`: that of its entry, or the profile's. An error when early boot would
+/// start another one, or none.
+#[cfg(feature = "tools")]
+pub(crate) fn requested(root: &Path, entry: Option<&str>) -> Result<Requested, String> {
+    let survey = Survey::of(root, entry).map_err(|error| error.to_string())?;
+    let system = survey.requested.as_ref().ok_or("the profile has no generation")?;
+    let candidate = survey
+        .candidates
+        .iter()
+        .find(|candidate| candidate.system == *system)
+        .ok_or("the system isn't there")?;
+    match &candidate.kernel {
+        Ok(kernel) => Ok(Requested {
+            system: system.clone(),
+            number: candidate.number,
+            kernel: kernel.clone(),
+        }),
+        Err(reason) => Err(format!("{system} can't be started: {reason}")),
+    }
+}
+
 /// What is known about a generation before one is chosen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Candidate {

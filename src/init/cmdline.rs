@@ -6,6 +6,7 @@ use std::fmt;
 use std::path::{Component, Path, PathBuf};
 
 use super::fsck::Check;
+pub use super::luks_parameters::{LuksParameters, Source, VolumeOptions};
 
 /// A device as `root=` and `resume=` name it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,9 +33,11 @@ impl DeviceSpec {
             ("PARTUUID", "/dev/disk/by-partuuid/", DeviceSpec::PartUuid),
             ("PARTLABEL", "/dev/disk/by-partlabel/", DeviceSpec::PartLabel),
         ];
+        // Without doubled slashes, so that it equals the names that devices are given here.
+        let path: PathBuf = Path::new(text).components().collect();
         for (tag, directory, make) in TAGS {
             let tagged = text.strip_prefix(tag).and_then(|rest| rest.strip_prefix('='));
-            let linked = || text.strip_prefix(directory).map(unescaped);
+            let linked = || path.to_str()?.strip_prefix(directory).map(unescaped);
             if let Some(value) = tagged
                 .map(|value| value.trim_matches('"').to_owned())
                 .or_else(linked)
@@ -42,11 +45,9 @@ impl DeviceSpec {
                 return (!value.is_empty()).then(|| make(value));
             }
         }
-        let path = Path::new(text);
         let below = path.starts_with("/dev") && path.components().count() > 2;
         let stays = !path.components().any(|part| part == Component::ParentDir);
-        // Without doubled slashes, so that it equals the names that devices are given here.
-        (below && stays).then(|| DeviceSpec::Path(path.components().collect()))
+        (below && stays).then_some(DeviceSpec::Path(path))
     }
 }
 
@@ -84,19 +85,6 @@ pub enum FsckRepair {
     Yes,
     /// Mend nothing.
     No,
-}
-
-/// What `rd.luks*` says.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct LuksParameters {
-    /// `rd.luks=no` (or `luks=no`): unlock nothing.
-    pub disabled: bool,
-    /// Volumes that are asked for, by UUID in lower case, with the name of the mapping when one is given.
-    pub volumes: BTreeMap<String, Option<String>>,
-    /// Options for every volume.
-    pub options: Option<String>,
-    /// Options for one volume, by UUID in lower case.
-    pub volume_options: BTreeMap<String, String>,
 }
 
 /// What `rd.lvm*` says. With both lists empty, every complete group is activated.
@@ -232,26 +220,6 @@ impl CommandLine {
             "keel.system" => self.system = Some(system(text)?),
             "keel.menu" => self.menu = truth(value)?,
             "keel.debug" => self.debug = truth(value)?,
-            "rd.luks" | "luks" => self.luks.disabled = !truth(value)?,
-            "rd.luks.uuid" | "luks.uuid" => {
-                let _ = self.luks.volumes.entry(uuid(text)?).or_default();
-            }
-            "rd.luks.name" | "luks.name" => {
-                let (id, name) = text.split_once('=').ok_or("it takes UUID=NAME")?;
-                if name.is_empty() || name.contains('/') || name.len() > 127 {
-                    return Err("the name of a mapping has 1 to 127 bytes and no slash".to_owned());
-                }
-                let _ = self.luks.volumes.insert(uuid(id)?, Some(name.to_owned()));
-            }
-            "rd.luks.options" | "luks.options" => match text.split_once('=') {
-                Some((id, options)) if uuid(id).is_ok() => {
-                    let _ = self.luks.volume_options.insert(uuid(id)?, options.to_owned());
-                }
-                _ => self.luks.options = Some(text.to_owned()),
-            },
-            "rd.luks.key" | "luks.key" | "rd.luks.data" | "luks.data" => {
-                return Err("keyfiles and detached headers can't be given here".to_owned());
-            }
             "rd.lvm" => self.lvm.disabled = !truth(value)?,
             "rd.lvm.lv" => {
                 if text.split('/').filter(|part| !part.is_empty()).count() != 2 {
@@ -265,7 +233,13 @@ impl CommandLine {
                     .blacklist
                     .extend(text.split(',').filter(|name| !name.is_empty()).map(underscored));
             }
-            _ => self.take_module_parameter(key, value),
+            _ => {
+                let luks = key.strip_prefix("rd.").unwrap_or(key);
+                if luks == "luks" || luks.starts_with("luks.") {
+                    return self.luks.take(luks, value);
+                }
+                self.take_module_parameter(key, value);
+            }
         }
         Ok(())
     }
@@ -312,12 +286,6 @@ impl CommandLine {
             .get(&uuid.to_ascii_lowercase())
             .map(Option::as_deref)
     }
-
-    /// The options of a LUKS volume: its own, else those for all.
-    pub fn luks_options(&self, uuid: &str) -> &str {
-        let own = self.luks.volume_options.get(&uuid.to_ascii_lowercase());
-        own.or(self.luks.options.as_ref()).map_or("", String::as_str)
-    }
 }
 
 /// Splits at white space outside of double quotes, as the kernel does (lib/cmdline.c, `next_arg`). Quotes around a whole
@@ -356,20 +324,6 @@ fn device(text: &str) -> Result<DeviceSpec, String> {
         .ok_or_else(|| "it takes /dev/…, UUID=, LABEL=, PARTUUID= or PARTLABEL=".to_owned())
 }
 
-fn uuid(text: &str) -> Result<String, String> {
-    let text = text.strip_prefix("luks-").unwrap_or(text).to_ascii_lowercase();
-    let valid = text.len() == 36
-        && text.bytes().enumerate().all(|(index, byte)| match index {
-            8 | 13 | 18 | 23 => byte == b'-',
-            _ => byte.is_ascii_hexdigit(),
-        });
-    if valid {
-        Ok(text)
-    } else {
-        Err("it takes the UUID of a LUKS header".to_owned())
-    }
-}
-
 fn system(text: &str) -> Result<String, String> {
     let name = text.rsplit('/').next().unwrap_or_default();
     let valid = text.starts_with('/') && !name.starts_with('.') && !text.contains("/../");
@@ -380,7 +334,7 @@ fn system(text: &str) -> Result<String, String> {
     }
 }
 
-fn truth(value: Option<&str>) -> Result<bool, String> {
+pub(super) fn truth(value: Option<&str>) -> Result<bool, String> {
     match value {
         None | Some("1" | "yes" | "true" | "on") => Ok(true),
         Some("0" | "no" | "false" | "off") => Ok(false),
@@ -471,6 +425,7 @@ mod tests {
                 DeviceSpec::Label(r"my rö\q".into()),
             ),
             ("UUID=\"ab\"", DeviceSpec::Uuid("ab".into())),
+            ("//dev/disk//by-label/a", DeviceSpec::Label("a".into())),
             (
                 "/dev//mapper/vg-root",
                 DeviceSpec::Path("/dev/mapper/vg-root".into()),
@@ -500,17 +455,13 @@ mod tests {
             UUID.to_uppercase()
         ));
         assert_eq!(line.luks_name(UUID), Some(Some("crypt")));
-        assert_eq!(line.luks_options(UUID), "discard");
+        assert!(line.luks.options_of(UUID).0.crypt.allow_discards);
         assert_eq!(line.luks_name("00000000-0000-4000-8000-000000000002"), None);
         assert_eq!(
             parse(&format!("rd.luks.uuid=luks-{UUID}")).luks_name(UUID),
             Some(None)
         );
         assert_eq!(parse("rd.luks=no").luks_name(UUID), None);
-        let line = parse(&format!(
-            "rd.luks.options=discard rd.luks.options={UUID}=readonly"
-        ));
-        assert_eq!(line.luks_options(UUID), "readonly");
     }
 
     #[test]
@@ -566,7 +517,7 @@ mod tests {
         for text in [
             "init=sh",
             "init=",
-            "rd.luks.key=/k",
+            "rd.luks.key=k",
             "systemd.machine_id=firmware",
             "systemd.machine_id=00000000000000000000000000000000",
             "x=\"a b",

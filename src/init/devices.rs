@@ -13,7 +13,7 @@ use crate::block::probe::{Superblock, probe};
 
 /// A block device.
 #[derive(Clone, Debug)]
-pub(super) struct BlockDevice {
+pub(crate) struct BlockDevice {
     /// Its number.
     pub number: DeviceNumber,
     /// Its node, such as `/dev/nvme0n1p2`.
@@ -35,11 +35,12 @@ impl BlockDevice {
     }
 
     /// The shortest name that people know the device by.
-    pub(super) fn display_name(&self) -> String {
+    pub(crate) fn display_name(&self) -> String {
         self.aliases.last().unwrap_or(&self.path).display().to_string()
     }
 
-    fn answers_to(&self, spec: &DeviceSpec) -> bool {
+    /// Whether a parameter of the command line means it.
+    pub(crate) fn answers_to(&self, spec: &DeviceSpec) -> bool {
         let superblock = self.superblock.as_ref();
         match spec {
             DeviceSpec::Path(path) => self.path == *path || self.aliases.contains(path),
@@ -141,14 +142,14 @@ impl Devices {
 }
 
 /// Devices that never hold a root and may be slow to answer, and dm devices, which are looked at when they're made.
-fn is_uninteresting(name: &str) -> bool {
+pub(crate) fn is_uninteresting(name: &str) -> bool {
     ["ram", "loop", "zram", "fd", "sr", "dm-", "nbd"]
         .iter()
         .any(|prefix| name.starts_with(prefix))
 }
 
 /// Every block device that sysfs knows now, as the events that announced them. For the start, and after lost events.
-pub(super) fn in_sysfs(sysfs: &Path) -> Vec<Uevent> {
+pub(crate) fn in_sysfs(sysfs: &Path) -> Vec<Uevent> {
     let Ok(entries) = fs::read_dir(sysfs.join("class/block")) else {
         return Vec::new();
     };

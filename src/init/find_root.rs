@@ -10,6 +10,7 @@ use super::cmdline::DeviceSpec;
 use super::console::{Echo, Line, Prompt};
 use super::devices::BlockDevice;
 use super::unlock::Progress;
+use super::unlock_trial::Origin;
 
 /// How long nothing may happen, with nobody asked for anything, before the reason is shown. Waiting goes on after it.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -41,8 +42,10 @@ impl Boot {
                 self.ask(&next);
                 asking = next;
             }
-            let deadline = (asking == Asking::Nothing && self.keyring.trial.is_none()).then_some(patience);
-            let wake = self.wait(deadline)?;
+            let explaining = (asking == Asking::Nothing && self.keyring.trial.is_none()).then_some(patience);
+            let deadlines = [explaining, self.keyring.next_deadline()];
+            let wake = self.wait(deadlines.into_iter().flatten().min())?;
+            self.take_lapses();
             if let Some(line) = wake.line {
                 patience = Instant::now() + PATIENCE;
                 if self.take_line(&asking, line, spec) {
@@ -53,7 +56,7 @@ impl Boot {
                 patience = Instant::now() + PATIENCE;
                 self.take_progress(progress);
             }
-            if wake.timed_out {
+            if wake.timed_out && explaining.is_some_and(|deadline| deadline <= Instant::now()) {
                 self.explain_absence(spec);
                 asking = Asking::Trouble;
                 self.ask(&asking);
@@ -62,7 +65,7 @@ impl Boot {
     }
 
     fn what_to_ask(&mut self, asking: &Asking) -> Asking {
-        if self.keyring.try_proven() {
+        if self.keyring.try_by_itself() {
             return Asking::Nothing;
         }
         match self.keyring.prompt() {
@@ -78,6 +81,7 @@ impl Boot {
             Asking::Nothing => self.consoles.clear_prompt(),
             Asking::Passphrase(text) => {
                 self.report.reach("prompt");
+                self.keyring.asked();
                 self.consoles.set_prompt(Prompt {
                     text: text.clone(),
                     echo: Echo::Stars,
@@ -111,13 +115,13 @@ impl Boot {
         match progress {
             Progress::Attempt(attempt) => self.take_attempt(attempt),
             Progress::Over {
-                typed: true,
+                origin: Origin::Typed,
                 opened: false,
             } => {
                 self.say("Wrong passphrase: it opened no volume. Try again, as often as you like.");
             }
             Progress::Over {
-                typed: true,
+                origin: Origin::Typed,
                 opened: true,
             } if !self.keyring.volumes.is_empty() => {
                 self.say("That passphrase doesn't open the volumes that are left.");

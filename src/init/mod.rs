@@ -14,19 +14,32 @@ mod find_root;
 mod fsck;
 mod handoff;
 mod log;
+mod luks_parameters;
 pub mod modules;
+mod open_luks;
 mod open_volumes;
 mod power;
 mod report;
 mod sequence;
+mod sources;
 mod trouble;
 mod uevent;
 mod unlock;
+mod unlock_trial;
 mod volumes;
 
+// A rehearsal takes the same decisions.
+#[cfg(feature = "tools")]
+pub(crate) use choose::requested;
+#[cfg(feature = "tools")]
+pub(crate) use devices::{BlockDevice, in_sysfs, is_uninteresting};
 pub use power::reboot;
 pub use report::{Report, monotonic_usec};
 pub use sequence::run;
+#[cfg(feature = "tools")]
+pub(crate) use unlock::{default_name, mapper_path};
+#[cfg(feature = "tools")]
+pub(crate) use volumes::{VolumeGroups, Wanted};
 
 use nix::errno::Errno;
 

@@ -8,15 +8,12 @@ use log::info;
 use super::boot::Boot;
 use super::cmdline::DeviceSpec;
 use super::devices::BlockDevice;
-use super::report::Unlocked as UnlockedReport;
-use super::unlock::{Attempt, Volume, default_name, mapper_path};
+use super::unlock::mapper_path;
 use super::volumes::Wanted;
-use crate::block::dm::{self, Control, Table, Target, UdevFlags};
-use crate::block::luks::{self, CryptOptions, Header, Unlocked};
+use crate::block::DeviceNumber;
+use crate::block::dm::{self, Control, UdevFlags};
 use crate::block::lvm;
 use crate::block::probe::Kind;
-use crate::block::{DeviceNumber, ReadAt};
-use crate::sys::keyring;
 
 impl Boot {
     /// Looks at a device that appeared.
@@ -24,6 +21,7 @@ impl Boot {
         let Some(device) = self.devices.get(number).cloned() else {
             return;
         };
+        self.look_for_sources();
         let Some(superblock) = &device.superblock else {
             return;
         };
@@ -32,95 +30,6 @@ impl Boot {
             Kind::Luks1 | Kind::Luks2 => self.luks_volume_appears(&device),
             Kind::Lvm2Member => self.physical_volume_appears(&device),
             _ => {}
-        }
-    }
-
-    fn luks_volume_appears(&mut self, device: &BlockDevice) {
-        let path = device.path.display().to_string();
-        let read = || -> Result<(Header, Vec<luks::Warning>), String> {
-            let file = device.open().map_err(|error| error.to_string())?;
-            let (header, warnings) = Header::read(&file).map_err(|error| error.to_string())?;
-            // Asking for a passphrase that can't help would be worse than saying why.
-            header.check_keyslots(&file).map_err(|error| error.to_string())?;
-            Ok((header, warnings))
-        };
-        let (header, warnings) = match read() {
-            Ok(read) => read,
-            Err(error) => return self.warn(&format!("{path} can't be unlocked: {error}")),
-        };
-        let Some(name) = self.cmdline.luks_name(header.uuid()) else {
-            info!(
-                "{path}: LUKS volume {} isn't among those that rd.luks asks for",
-                header.uuid()
-            );
-            return;
-        };
-        let name = name.map_or_else(|| default_name(header.uuid()), ToOwned::to_owned);
-        for warning in warnings {
-            self.warn(&format!("{path}: {warning}"));
-        }
-        for token in header.tokens() {
-            info!(
-                "{path}: has a {} token, which isn't used; the passphrase opens it",
-                token.kind
-            );
-        }
-        self.keyring.found(Volume {
-            name,
-            device: device.number,
-            path: device.path.clone(),
-            header,
-        });
-    }
-
-    /// Deals with the result of a passphrase on a volume: opens it, or says what is wrong with it.
-    pub(super) fn take_attempt(&mut self, attempt: Attempt) {
-        let Some(volume) = self.keyring.volumes.get(&attempt.device) else {
-            return;
-        };
-        let (name, path) = (volume.name.clone(), volume.path.display().to_string());
-        let unlocked = match attempt.result {
-            Ok(unlocked) => unlocked,
-            // Said once for all volumes, when the trial is over.
-            Err(error) if error.is_wrong_passphrase() => return,
-            Err(error) => return self.say(&format!("{path}: {error}")),
-        };
-        let uuid = volume.header.uuid().to_owned();
-        let (options, unknown) = CryptOptions::parse(self.cmdline.luks_options(&uuid));
-        // The kernel would ask modprobe for these, which an initrd doesn't have.
-        for word in volume.header.cipher().split(|c: char| !c.is_ascii_alphanumeric()) {
-            self.loader.request_alias(&format!("crypto-{word}"));
-        }
-        // dm_crypt was asked for at the start; a fast disk and a cheap keyslot can be faster.
-        self.loader.wait_idle();
-        let opened = open_crypt(volume, &unlocked, options);
-        let _ = self.keyring.volumes.remove(&attempt.device);
-        if !unknown.is_empty() {
-            self.warn(&format!(
-                "{path}: options {} of rd.luks.options aren't known and ignored",
-                unknown.join(", ")
-            ));
-        }
-        match opened {
-            Ok(number) => {
-                self.report.reach("unlocked");
-                self.report.unlocked.push(UnlockedReport {
-                    name: name.clone(),
-                    device: path,
-                    uuid,
-                    keyslot: unlocked.keyslot,
-                    duration_usec: u64::try_from(attempt.duration.as_micros()).unwrap_or(u64::MAX),
-                });
-                let link = mapper_path(&name);
-                self.mapped_device_appears(
-                    number,
-                    vec![link],
-                    dm::link_mapper("/dev".as_ref(), &name, number),
-                );
-            }
-            Err(error) => self.warn(&format!(
-                "{path} was unlocked, but its mapping {name} failed: {error}"
-            )),
         }
     }
 
@@ -190,7 +99,7 @@ impl Boot {
         }
     }
 
-    fn mapped_device_appears(
+    pub(super) fn mapped_device_appears(
         &mut self,
         number: DeviceNumber,
         aliases: Vec<PathBuf>,
@@ -218,33 +127,4 @@ impl Boot {
             Err(error) => self.warn(&format!("{name} can't be read: {error}")),
         }
     }
-}
-
-/// Loads the dm-crypt table of an unlocked volume. The volume key goes through the kernel's keyring of this thread, and
-/// leaves it once the table is loaded.
-fn open_crypt(volume: &Volume, unlocked: &Unlocked, options: CryptOptions) -> Result<DeviceNumber, String> {
-    let header = &volume.header;
-    let size = super::devices::open(&volume.path)
-        .and_then(|file| file.size())
-        .map_err(|error| error.to_string())?;
-    let sectors = header.segment_sectors(size).map_err(|error| error.to_string())?;
-    let description = header.key_description();
-    let guard =
-        keyring::add_logon_key(&description, unlocked.key.as_bytes()).map_err(|error| error.to_string())?;
-    let parameters = header.dm_parameters(unlocked, &description, volume.device, options);
-    let table = Table::from(vec![Target {
-        start: 0,
-        length: sectors,
-        kind: "crypt".to_owned(),
-        parameters,
-    }]);
-    let create = dm::CreateOptions {
-        read_only: options.read_only,
-        secure: true,
-    };
-    let number = Control::open()
-        .and_then(|control| control.create(&volume.name, &header.dm_uuid(&volume.name), &table, create))
-        .map_err(|error| error.to_string())?;
-    drop(guard);
-    Ok(number)
 }

@@ -48,6 +48,9 @@ pub struct Unlocked {
     pub uuid: String,
     /// The keyslot that opened.
     pub keyslot: u32,
+    /// `passphrase` or `keyfile`.
+    #[serde(default)]
+    pub by: String,
     /// Time that the keyslot took, microseconds: key derivation above all.
     pub duration_usec: u64,
 }

@@ -213,10 +213,12 @@ impl Boot {
         Ok(())
     }
 
-    /// Leaves the passphrases that proved themselves where systemd-cryptsetup looks first, for a short time.
+    /// Leaves the passphrases that proved themselves where systemd-cryptsetup looks first, for a short time: only when
+    /// the chosen system has volumes for it to open.
     fn leave_passphrases(&mut self) {
         let proven = self.keyring.take_proven();
-        if proven.is_empty() {
+        let crypttab = fs::read_to_string(Path::new(SYSROOT).join("etc/crypttab")).unwrap_or_default();
+        if proven.is_empty() || !names_volumes(&crypttab) {
             return;
         }
         let passphrases: Vec<&[u8]> = proven.iter().map(|passphrase| passphrase.as_slice()).collect();
@@ -279,6 +281,14 @@ fn mount_options(options: &str) -> (MsFlags, String) {
     (flags, data.join(","))
 }
 
+/// Whether a crypttab(5) has a line.
+fn names_volumes(crypttab: &str) -> bool {
+    crypttab
+        .lines()
+        .map(str::trim)
+        .any(|line| !line.is_empty() && !line.starts_with('#'))
+}
+
 /// The links that say which system runs, as on NixOS.
 fn link_systems(system: &str) {
     for name in ["/run/booted-system", "/run/current-system"] {
@@ -299,6 +309,15 @@ pub(super) fn unmount_root() {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn passphrases_are_left_for_the_volumes_of_a_crypttab_only() {
+        assert!(!names_volumes(""));
+        assert!(!names_volumes(
+            "# <target name> <source device> <key file> <options>\n\n"
+        ));
+        assert!(names_volumes("# comment\ndata UUID=1 none luks\n"));
+    }
 
     #[test]
     fn options_of_every_file_system_become_flags() {

@@ -5,7 +5,7 @@ use crate::block::DeviceNumber;
 
 /// What happened to a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Action {
+pub(crate) enum Action {
     /// The device appeared.
     Add,
     /// The device says something new, such as a medium that was put in.
@@ -18,7 +18,7 @@ pub(super) enum Action {
 
 /// An event of interest.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Uevent {
+pub(crate) struct Uevent {
     /// What happened.
     pub action: Action,
     /// Path below `/sys`, with a leading slash.

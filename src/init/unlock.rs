@@ -1,124 +1,48 @@
-//! LUKS volumes: one prompt for all of them, key derivation beside the main loop, volume keys into dm-crypt.
+//! Locked LUKS volumes: what is tried on them next, and the one prompt for all of them.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use zeroize::Zeroizing;
-
-use super::devices;
+use super::cmdline::{Source, VolumeOptions};
+use super::unlock_trial::{Attempt, Origin, Secret, Trial};
 use crate::block::DeviceNumber;
-use crate::block::luks::{Header, UnlockError, Unlocked};
+use crate::block::luks::Header;
+
+/// When it is said that a keyfile's device is missing, unless `keyfile-timeout=` says another time.
+const KEYFILE_PATIENCE: Duration = Duration::from_secs(30);
 
 /// A locked volume that has been found.
 pub(super) struct Volume {
     /// The name that its mapping gets.
     pub name: String,
-    /// The device that holds the header.
+    /// The device that holds the data.
     pub device: DeviceNumber,
-    /// Its path, for messages and for reading.
+    /// Its path, for messages and for its size.
     pub path: PathBuf,
+    /// Where the header is read; the same, unless it is a detached one.
+    pub header_path: PathBuf,
     /// The parsed header.
     pub header: Header,
+    /// How it is to be opened.
+    pub options: VolumeOptions,
+    /// The keyfile whose device is waited for.
+    pub key: Option<Source>,
+    /// When it is said that the keyfile's device is missing.
+    pub key_deadline: Option<Instant>,
+    /// When nobody is asked any more.
+    pub deadline: Option<Instant>,
+    /// Typed passphrases that opened nothing.
+    pub misses: u32,
 }
 
-/// Why a volume stays locked.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum AttemptError {
-    /// Its device.
-    #[error("it can't be read: {0}")]
-    Read(io::Error),
-    /// Its keyslots.
-    #[error(transparent)]
-    Unlock(UnlockError),
-}
-
-impl AttemptError {
-    /// Whether it's simply the wrong passphrase: nothing more has to be said about this volume.
-    pub(super) fn is_wrong_passphrase(&self) -> bool {
-        matches!(self, AttemptError::Unlock(error) if error.is_wrong_passphrase() && error.skipped().is_empty())
-    }
-}
-
-/// What one passphrase did to one volume.
-pub(super) struct Attempt {
-    /// The volume.
-    pub device: DeviceNumber,
-    /// The volume key, or why there is none.
-    pub result: Result<Unlocked, AttemptError>,
-    /// How long it took.
-    pub duration: Duration,
-}
-
-/// A passphrase being tried on every locked volume, on a thread of its own: uevents and consoles must not wait for
-/// seconds of key derivation.
-pub(super) struct Trial {
-    attempts: mpsc::Receiver<Attempt>,
-    ready: io::PipeReader,
-    passphrase: Zeroizing<Vec<u8>>,
-    typed: bool,
-    opened: bool,
-}
-
-impl Trial {
-    /// Starts trying `passphrase` on `volumes`, one after the other: each already uses every processor, and together
-    /// they could need more memory than there is.
-    fn start<'a>(
-        volumes: impl Iterator<Item = &'a Volume>,
-        passphrase: Zeroizing<Vec<u8>>,
-    ) -> io::Result<Trial> {
-        let (ready, mut signal) = io::pipe()?;
-        let (sender, attempts) = mpsc::channel();
-        let work: Vec<(DeviceNumber, PathBuf, Header)> = volumes
-            .map(|volume| (volume.device, volume.path.clone(), volume.header.clone()))
-            .collect();
-        let secret = passphrase.clone();
-        let _ = std::thread::Builder::new()
-            .name("unlock".to_owned())
-            .spawn(move || {
-                for (device, path, header) in work {
-                    let started = Instant::now();
-                    let result = devices::open(&path)
-                        .map_err(AttemptError::Read)
-                        .and_then(|file| header.unlock(&file, &secret).map_err(AttemptError::Unlock));
-                    if sender
-                        .send(Attempt {
-                            device,
-                            result,
-                            duration: started.elapsed(),
-                        })
-                        .is_err()
-                    {
-                        return;
-                    }
-                    let _ = signal.write_all(&[1]);
-                }
-                // Dropping the sender and the pipe says that all is done.
-            })?;
-        Ok(Trial {
-            attempts,
-            ready,
-            passphrase,
-            typed: false,
-            opened: false,
-        })
-    }
-
-    /// Becomes readable when an attempt is done.
-    pub(super) fn poll_fd(&self) -> BorrowedFd<'_> {
-        self.ready.as_fd()
-    }
-
-    /// Takes what is there after the descriptor became readable. `None` when the trial is over.
-    fn next(&mut self) -> Option<Attempt> {
-        let mut byte = [0];
-        match self.ready.read(&mut byte) {
-            Ok(1) => self.attempts.recv().ok(),
-            _ => None,
-        }
+impl Volume {
+    /// Starts to wait for the device of a keyfile.
+    pub(super) fn wait_for_key(&mut self, source: Source) {
+        self.key = Some(source);
+        let patience = self.options.keyfile_timeout.unwrap_or(KEYFILE_PATIENCE);
+        self.key_deadline = Some(Instant::now() + patience);
     }
 }
 
@@ -127,25 +51,36 @@ impl Trial {
 pub(super) struct Keyring {
     /// Locked volumes that are wanted.
     pub volumes: BTreeMap<DeviceNumber, Volume>,
-    /// The passphrase that is being tried, on its thread.
+    /// What is being tried, on its thread.
     pub trial: Option<Trial>,
+    /// Contents of keyfiles that wait for their turn.
+    given: VecDeque<(DeviceNumber, Secret)>,
     /// Passphrases that opened a volume: the next volume gets them before anybody is asked. Wrong ones aren't kept.
-    proven: Vec<Zeroizing<Vec<u8>>>,
+    proven: Vec<Secret>,
     /// Volumes that already got every proven passphrase.
     tried: BTreeSet<DeviceNumber>,
 }
 
 /// Where a trial stands.
 pub(super) enum Progress {
-    /// A volume got the passphrase.
+    /// A volume got its secrets.
     Attempt(Attempt),
-    /// Every volume got it.
+    /// Every volume got them.
     Over {
-        /// Somebody typed it just now.
-        typed: bool,
+        /// Where they came from.
+        origin: Origin,
         /// At least one volume opened.
         opened: bool,
     },
+}
+
+/// A time that came for a volume.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Lapse {
+    /// The device of its keyfile is still missing.
+    KeyfileMissing(String, Source),
+    /// Nobody typed its passphrase in time (`timeout=`), or it was wrong too often (`tries=`).
+    GivenUp(String, &'static str),
 }
 
 impl Keyring {
@@ -160,10 +95,25 @@ impl Keyring {
         let _ = self.tried.remove(&device);
     }
 
-    /// Tries a proven passphrase on volumes that haven't had it. Whether there was something to try.
-    pub(super) fn try_proven(&mut self) -> bool {
-        if self.trial.is_some() || self.volumes.keys().all(|device| self.tried.contains(device)) {
-            return self.trial.is_some();
+    /// Takes in the content of a volume's keyfile.
+    pub(super) fn give(&mut self, device: DeviceNumber, secret: Secret) {
+        self.given.push_back((device, secret));
+    }
+
+    /// Tries what needs nobody: keyfiles, then proven passphrases on volumes that haven't had them. Whether something is
+    /// being tried.
+    pub(super) fn try_by_itself(&mut self) -> bool {
+        if self.trial.is_some() {
+            return true;
+        }
+        while let Some((device, secret)) = self.given.pop_front() {
+            if self.volumes.contains_key(&device)
+                && self
+                    .start(vec![secret], Origin::Given, |one| one == device)
+                    .is_ok()
+            {
+                return true;
+            }
         }
         let fresh: BTreeSet<_> = self
             .volumes
@@ -172,29 +122,27 @@ impl Keyring {
             .filter(|device| !self.tried.contains(device))
             .collect();
         self.tried.extend(&fresh);
-        // In practice there is one; a machine with several passphrases asks for each once.
-        let Some(passphrase) = self.proven.last().cloned() else {
+        if fresh.is_empty() || self.proven.is_empty() {
             return false;
-        };
-        self.start(passphrase, |device| fresh.contains(&device)).is_ok()
+        }
+        let proven = self.proven.clone();
+        self.start(proven, Origin::Proven, |device| fresh.contains(&device))
+            .is_ok()
     }
 
     /// Tries what was typed on every locked volume.
-    pub(super) fn try_typed(&mut self, passphrase: Zeroizing<Vec<u8>>) -> io::Result<()> {
-        self.start(passphrase, |_| true)?;
-        if let Some(trial) = &mut self.trial {
-            trial.typed = true;
-        }
-        Ok(())
+    pub(super) fn try_typed(&mut self, passphrase: Secret) -> io::Result<()> {
+        self.start(vec![passphrase], Origin::Typed, |_| true)
     }
 
     fn start(
         &mut self,
-        passphrase: Zeroizing<Vec<u8>>,
+        secrets: Vec<Secret>,
+        origin: Origin,
         wanted: impl Fn(DeviceNumber) -> bool,
     ) -> io::Result<()> {
         let volumes = self.volumes.values().filter(|volume| wanted(volume.device));
-        self.trial = Some(Trial::start(volumes, passphrase)?);
+        self.trial = Some(Trial::start(volumes, secrets, origin)?);
         Ok(())
     }
 
@@ -206,24 +154,79 @@ impl Keyring {
             return Some(Progress::Attempt(attempt));
         }
         let trial = self.trial.take()?;
-        let (typed, opened) = (trial.typed, trial.opened);
-        if opened && !self.proven.contains(&trial.passphrase) {
-            self.proven.push(trial.passphrase);
+        let (origin, opened) = (trial.origin, trial.opened);
+        match origin {
+            Origin::Typed if opened => {
+                for secret in trial.secrets {
+                    if !self.proven.contains(&secret) {
+                        self.proven.push(secret);
+                    }
+                }
+            }
+            Origin::Typed => {
+                for volume in self.volumes.values_mut() {
+                    volume.misses += 1;
+                }
+            }
+            Origin::Proven | Origin::Given => {}
         }
-        Some(Progress::Over { typed, opened })
+        Some(Progress::Over { origin, opened })
     }
 
     /// Hands out the proven passphrases, and forgets them.
-    pub(super) fn take_proven(&mut self) -> Vec<Zeroizing<Vec<u8>>> {
+    pub(super) fn take_proven(&mut self) -> Vec<Secret> {
         std::mem::take(&mut self.proven)
+    }
+
+    /// Starts the time of those volumes that are asked for from now on.
+    pub(super) fn asked(&mut self) {
+        for volume in self.volumes.values_mut() {
+            let limit = volume.options.timeout.map(|limit| Instant::now() + limit);
+            volume.deadline = volume.deadline.or(limit);
+        }
+    }
+
+    /// When [`Keyring::lapses`] is to be called next. Time doesn't count while something is being tried.
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        if self.trial.is_some() {
+            return None;
+        }
+        self.volumes
+            .values()
+            .flat_map(|volume| [volume.key_deadline, volume.deadline])
+            .flatten()
+            .min()
+    }
+
+    /// What is over by now, each once. Volumes that are given up are forgotten.
+    pub(super) fn lapses(&mut self, now: Instant) -> Vec<Lapse> {
+        let mut lapses = Vec::new();
+        if self.trial.is_some() {
+            return lapses;
+        }
+        self.volumes.retain(|_, volume| {
+            let over = |deadline: Option<Instant>| deadline.is_some_and(|deadline| deadline <= now);
+            let name = format!("{} ({})", volume.name, volume.path.display());
+            if over(volume.deadline) {
+                lapses.push(Lapse::GivenUp(name, "timeout= is over"));
+                return false;
+            }
+            if volume.options.tries.is_some_and(|tries| volume.misses >= tries) {
+                lapses.push(Lapse::GivenUp(name, "tries= allows no more passphrases"));
+                return false;
+            }
+            if over(volume.key_deadline) {
+                volume.key_deadline = None;
+                lapses.extend(volume.key.clone().map(|key| Lapse::KeyfileMissing(name, key)));
+            }
+            true
+        });
+        lapses
     }
 
     /// What the prompt says: the volumes that are waited for.
     pub(super) fn prompt(&self) -> Option<String> {
-        let mut names = self
-            .volumes
-            .values()
-            .map(|volume| format!("{} ({})", volume.name, volume.path.display()));
+        let mut names = self.volumes.values().map(describe);
         let first = names.next()?;
         Some(format!(
             "Passphrase for {}: ",
@@ -232,12 +235,48 @@ impl Keyring {
     }
 }
 
+/// A volume as the prompt names it, with what its tokens mean for the person who types.
+fn describe(volume: &Volume) -> String {
+    let mut notes = vec![volume.path.display().to_string()];
+    let kinds: BTreeSet<String> = volume
+        .header
+        .tokens()
+        .into_iter()
+        .map(|token| token.kind)
+        .collect();
+    let (typed, unused): (Vec<_>, Vec<_>) = kinds.iter().partition(|kind| *kind == "systemd-recovery");
+    if !unused.is_empty() {
+        let labels: Vec<String> = unused.into_iter().map(|kind| token_label(kind)).collect();
+        notes.push(format!("{} token present, not used yet", labels.join(" and ")));
+    }
+    if !typed.is_empty() {
+        notes.push("its recovery key opens it, too".to_owned());
+    }
+    if let Some(key) = &volume.key {
+        notes.push(format!("or keyfile {key}"));
+    }
+    format!("{} ({})", volume.name, notes.join("; "))
+}
+
+/// The type of a token in words. It comes from a disk: nothing that a terminal would obey.
+fn token_label(kind: &str) -> String {
+    match kind {
+        "systemd-tpm2" => "TPM2".to_owned(),
+        "systemd-fido2" => "FIDO2".to_owned(),
+        "systemd-pkcs11" => "PKCS#11".to_owned(),
+        other => other.chars().filter(char::is_ascii_graphic).take(32).collect(),
+    }
+}
+
 /// The name of a volume's mapping when nobody gave one, as systemd names it.
-pub(super) fn default_name(uuid: &str) -> String {
+pub(crate) fn default_name(uuid: &str) -> String {
     format!("luks-{uuid}")
 }
 
 /// `/dev/mapper/NAME`.
-pub(super) fn mapper_path(name: &str) -> PathBuf {
+pub(crate) fn mapper_path(name: &str) -> PathBuf {
     Path::new("/dev/mapper").join(name)
 }
+
+#[cfg(test)]
+mod tests;

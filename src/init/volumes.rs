@@ -9,7 +9,7 @@ use crate::block::lvm::{Group, Groups, LogicalVolume, LvError, dm_name, dm_uuid}
 
 /// The volume groups seen so far, and what has been done about them.
 #[derive(Debug, Default)]
-pub(super) struct VolumeGroups {
+pub(crate) struct VolumeGroups {
     /// What the metadata says.
     pub groups: Groups,
     /// Logical volumes that are active, or that failed and were reported, as `VG/LV`.
@@ -20,7 +20,7 @@ pub(super) struct VolumeGroups {
 
 /// A logical volume whose time has come.
 #[derive(Debug)]
-pub(super) struct Ready {
+pub(crate) struct Ready {
     /// Name of its group.
     pub group: String,
     /// Its name.
@@ -37,14 +37,14 @@ pub(super) struct Ready {
 
 impl Ready {
     /// `VG/LV`
-    pub(super) fn full_name(&self) -> String {
+    pub(crate) fn full_name(&self) -> String {
         format!("{}/{}", self.group, self.volume)
     }
 }
 
 /// Which volumes somebody asks for.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Wanted<'a> {
+pub(crate) struct Wanted<'a> {
     /// `rd.lvm*`
     pub parameters: &'a LvmParameters,
     /// `root=` and `resume=`
@@ -76,7 +76,7 @@ impl Wanted<'_> {
 
 impl VolumeGroups {
     /// Forgets a physical volume whose device went.
-    pub(super) fn remove(&mut self, device: DeviceNumber) {
+    pub(crate) fn remove(&mut self, device: DeviceNumber) {
         self.groups.remove(device);
     }
 
@@ -84,7 +84,7 @@ impl VolumeGroups {
     ///
     /// Of a complete group that is every volume that is wanted. Of an incomplete one only what the boot depends on, and
     /// only when all of its own parts are there: the rest may still come.
-    pub(super) fn take_ready(&mut self, wanted: Wanted<'_>) -> Vec<Ready> {
+    pub(crate) fn take_ready(&mut self, wanted: Wanted<'_>) -> Vec<Ready> {
         if wanted.parameters.disabled {
             return Vec::new();
         }
@@ -106,7 +106,7 @@ impl VolumeGroups {
     }
 
     /// Groups that aren't touched, each once.
-    pub(super) fn take_refusals(&mut self) -> Vec<String> {
+    pub(crate) fn take_refusals(&mut self) -> Vec<String> {
         let groups = self.groups.groups();
         let refusals = groups
             .iter()
@@ -118,7 +118,7 @@ impl VolumeGroups {
     }
 
     /// What keeps volumes from being active, for the person who misses one.
-    pub(super) fn explain(&self) -> Vec<String> {
+    pub(crate) fn explain(&self) -> Vec<String> {
         let mut lines = Vec::new();
         for group in self.groups.groups() {
             let name = &group.metadata().name;

@@ -21,6 +21,6 @@ pub use images::ImageError;
 pub use kernel::{modules_for_running_kernel, running_kernel};
 pub use live::{LiveError, replace_live};
 pub use local::{LocalChange, LocalKind, UPPER, differs, local_changes, take_away, trees_differ};
-pub use mountinfo::{Mount, parse as parse_mounts};
+pub use mountinfo::{Mount, parse as parse_mounts, processes};
 pub use namespace::{Namespaces, Unmended};
 pub use stale::{unit_of_cgroup, units_on_replaced_trees};

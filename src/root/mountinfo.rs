@@ -25,6 +25,12 @@ pub struct Mount {
     pub source: String,
 }
 
+/// All processes: their numbers and directories in `/proc`. One may end at any moment.
+pub fn processes() -> impl Iterator<Item = (u32, PathBuf)> {
+    let entries = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| Some((entry.file_name().to_str()?.parse().ok()?, entry.path())))
+}
+
 /// All mounts of a table, in its order: a mount comes after the one that it covers. Lines that don't parse are left out.
 pub fn parse(table: &[u8]) -> Vec<Mount> {
     table

@@ -56,16 +56,9 @@ impl Namespaces {
     pub fn look() -> Self {
         let own = fs::metadata("/proc/self/ns/mnt").map(|found| found.ino()).ok();
         let mut found = BTreeMap::new();
-        for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
-            let Some(pid) = entry
-                .file_name()
-                .to_str()
-                .and_then(|name| name.parse::<u32>().ok())
-            else {
-                continue;
-            };
+        for (pid, process) in mountinfo::processes() {
             // What can't be read has ended.
-            let Ok(inode) = fs::metadata(entry.path().join("ns/mnt")).map(|found| found.ino()) else {
+            let Ok(inode) = fs::metadata(process.join("ns/mnt")).map(|found| found.ino()) else {
                 continue;
             };
             if Some(inode) == own || found.contains_key(&inode) {

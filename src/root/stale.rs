@@ -21,15 +21,7 @@ pub fn units_on_replaced_trees() -> BTreeMap<String, u32> {
     let current = current_devices(&mountinfo::parse(&own));
     let mut judged: BTreeMap<std::path::PathBuf, bool> = BTreeMap::new();
     let mut found = BTreeMap::new();
-    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let Some(pid) = entry
-            .file_name()
-            .to_str()
-            .and_then(|name| name.parse::<u32>().ok())
-        else {
-            continue;
-        };
-        let process = entry.path();
+    for (pid, process) in mountinfo::processes() {
         // A process may end at any moment: what can't be read is gone.
         let Ok(namespace) = fs::read_link(process.join("ns/mnt")) else {
             continue;

@@ -92,15 +92,12 @@ fn unescape(field: &str) -> String {
             let text = std::str::from_utf8(digits).ok()?;
             u8::from_str_radix(text, 8).ok()
         });
-        match value {
-            Some(value) => {
-                bytes.push(value);
-                rest = after.get(3..).unwrap_or_default();
-            }
-            None => {
-                bytes.push(first);
-                rest = after;
-            }
+        if let Some(value) = value {
+            bytes.push(value);
+            rest = after.get(3..).unwrap_or_default();
+        } else {
+            bytes.push(first);
+            rest = after;
         }
     }
     String::from_utf8_lossy(&bytes).into_owned()

@@ -55,6 +55,20 @@ pub(super) fn boot(bench: &mut Bench<'_>) -> Result<()> {
     bench.check("systemd-analyze shows the initrd as a stage of its own", || {
         says(&shell.run("systemd-analyze time")?, "(initrd)")
     });
+    bench.check("a rehearsal on the running machine finds everything", || {
+        let (code, said) = shell.sh(&format!("echo '{PASSPHRASE}' | keel rehearse --ask --tables"))?;
+        same(&format!("its exit code ({said})"), &code, &0)?;
+        says(&said, "keyslot 0 opened")?;
+        says(&said, "module      nvme  in the initrd")?;
+        for line in shell
+            .run("dmsetup table --target linear | sed 's/: /: /'")?
+            .lines()
+        {
+            says(&said, &format!("table       {line}"))?;
+        }
+        let (code, said) = shell.sh("keel rehearse --cmdline root=/dev/vg/swap")?;
+        same(&format!("its exit code for a wrong root ({said})"), &code, &3)
+    });
     bench.check("systemd is told that the root is checked", || {
         let _ = shell.run("test -e /run/initramfs/fsck-root")?;
         Ok(())
@@ -103,7 +117,15 @@ fn other_entry(bench: &mut Bench<'_>, disks: &[crate::disk::Disk], older: &str, 
         .context("the boot menu isn't shown")?;
     machine.console.send(texts::KEY_DOWN)?;
     machine.console.send(texts::KEY_ENTER)?;
-    machine.unlock()?;
+    let _ = machine.console.expect(texts::PASSPHRASE_PROMPT, TO_PROMPT)?;
+    machine.console.send(PASSPHRASE)?;
+    let _ = machine
+        .console
+        .expect(&"*".repeat(PASSPHRASE.len()), TO_PROMPT)
+        .context("what is typed isn't shown as stars")?;
+    let dump = bench.directory.join("memory");
+    let typed = machine.count_in_memory(PASSPHRASE.as_bytes(), &dump)?;
+    machine.console.send_line("")?;
     let mut shell = machine.shell()?;
     let report = shell.boot_report()?;
     bench.check("the menu's other entry starts the other generation", || {
@@ -124,6 +146,16 @@ fn other_entry(bench: &mut Bench<'_>, disks: &[crate::disk::Disk], older: &str, 
         same("the helper's owners", &here.as_str(), &numbers)
     });
     systemd_sees_everything(bench, &mut shell, "in the other generation");
+    let left = machine.count_in_memory(PASSPHRASE.as_bytes(), &dump)?;
+    bench.check(
+        "the machine's memory holds the passphrase while it's typed, and not afterwards",
+        || {
+            if typed == 0 {
+                bail!("it isn't found while it's typed, so that it wouldn't be found later either");
+            }
+            same("copies that are left", &left, &0)
+        },
+    );
     machine.press_power_button()?;
     machine.wait_until_off(TO_OFF)
 }

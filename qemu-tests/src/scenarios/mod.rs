@@ -3,10 +3,12 @@
 mod bad_disks;
 mod bench;
 mod boot;
+mod boot_bench;
 mod fallback;
 mod initrd;
 mod layouts;
 mod native;
+mod rehearse;
 mod state;
 mod store;
 mod switch;
@@ -60,6 +62,11 @@ pub(crate) const ALL: &[Scenario] = &[
         run: store::verify,
     },
     Scenario {
+        name: "rehearse",
+        about: "the way to the root on image files, read only and without privileges",
+        run: rehearse::rehearse,
+    },
+    Scenario {
         name: "initrd",
         about: "images are the same to the byte, and hold what modprobe would load",
         run: initrd::initrd,
@@ -111,7 +118,14 @@ pub(crate) const ALL: &[Scenario] = &[
     },
 ];
 
-/// Those that need no machine in QEMU.
+/// What only `bench` runs, by the name that it's asked for with.
+pub(crate) const BENCHES: &[Scenario] = &[Scenario {
+    name: "bench-boot",
+    about: "early boot beside initramfs-tools and dracut",
+    run: boot_bench::boot,
+}];
+
+/// Those that need neither a machine in QEMU nor keel's programs.
 pub(crate) const NATIVE: &[Native] = &[Native {
     name: "units",
     about: "units that keel calls equal are equal to systemd, and what must differ differs",

@@ -153,6 +153,11 @@ fn times(bench: &mut Bench<'_>, shell: &mut Shell<'_>) -> Result<()> {
             "true",
         ),
         (
+            "switch: systemctl daemon-reload",
+            "systemctl daemon-reload",
+            "true",
+        ),
+        (
             "switch: that unit changed",
             &format!("keel test {one}"),
             "keel test 1",
@@ -184,19 +189,25 @@ fn times(bench: &mut Bench<'_>, shell: &mut Shell<'_>) -> Result<()> {
     Ok(())
 }
 
+/// A line of the switch journal, as far as it says when.
+#[derive(serde::Deserialize)]
+struct JournalLine {
+    usec: f64,
+    event: String,
+    phase: Option<String>,
+}
+
 /// How long each phase of a switch took, by its journal.
 fn phases(journal: &str) -> Result<Vec<(String, f64)>> {
     let mut starts: Vec<(String, f64)> = Vec::new();
     for line in journal.lines() {
-        let line: serde_json::Value = serde_json::from_str(line)?;
-        let seconds = line["usec"].as_f64().unwrap_or_default() / 1e6;
-        let name = match line["event"].as_str() {
-            Some("phase") => line["phase"].as_str().unwrap_or_default().to_owned(),
-            Some("begin") => "begin".to_owned(),
-            Some("end") => "end".to_owned(),
+        let line: JournalLine = serde_json::from_str(line)?;
+        let name = match line.event.as_str() {
+            "phase" => line.phase.unwrap_or_default(),
+            "begin" | "end" => line.event,
             _ => continue,
         };
-        starts.push((name, seconds));
+        starts.push((name, line.usec / 1e6));
     }
     let ends: Vec<f64> = starts.iter().skip(1).map(|(_, at)| *at).collect();
     Ok(starts

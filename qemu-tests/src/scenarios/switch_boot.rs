@@ -7,20 +7,24 @@ use crate::guest::Shell;
 use crate::switching::Gen;
 use crate::texts;
 
+/// A machine whose EFI variables the kernel doesn't show: trials go by boot counters.
+const NO_VARIABLES: &str = "efi=noruntime";
+
 /// dbus, systemd and the kernel change; then boots that fail. A reboot ends the machine; the next one goes on with its disk
 /// and its EFI variables.
 pub(super) fn trials(bench: &mut Bench<'_>) -> Result<()> {
     let disk = bench.made.switching()?.disk().overlay(&bench.directory)?;
     let mut number = 0;
-    let mut next = |bench: &Bench<'_>| {
+    let mut next = |bench: &Bench<'_>, parameters: &str| {
         number += 1;
         bench
             .through_menu(std::slice::from_ref(&disk), &format!("boot-{number}"))
+            .with(parameters)
             .start()
     };
     let deep = Gen::Deep.number();
 
-    let machine = next(bench)?;
+    let machine = next(bench, "")?;
     let mut shell = Shell::take_over(&machine.console, TO_SHELL)?;
     let _ = shell.run("systemctl is-system-running --wait")?;
     let before = shell.run("systemctl show -P MainPID dbus; uname -r")?;
@@ -37,7 +41,7 @@ pub(super) fn trials(bench: &mut Bench<'_>) -> Result<()> {
     reboot(&mut shell)?;
     machine.wait_until_off(TO_OFF)?;
 
-    let machine = next(bench)?;
+    let machine = next(bench, "")?;
     let mut shell = Shell::take_over(&machine.console, TO_SHELL)?;
     bench.check("its trial boot is blessed, and is the default then", || {
         let _ = shell.run("systemctl is-system-running --wait")?;
@@ -62,25 +66,30 @@ pub(super) fn trials(bench: &mut Bench<'_>) -> Result<()> {
     reboot(&mut shell)?;
     machine.wait_until_off(TO_OFF)?;
 
-    let machine = next(bench)?;
+    let machine = next(bench, "")?;
     let _ = machine.console.expect(texts::PANIC, TO_SHELL)?;
     // The entry on trial has the kernel restart ten seconds later.
     machine.wait_until_off(TO_OFF)?;
 
-    let machine = next(bench)?;
+    let machine = next(bench, NO_VARIABLES)?;
     let mut shell = Shell::take_over(&machine.console, TO_SHELL)?;
     old_system_says_so(bench, &mut shell, "panicked");
     let (code, _) = shell.sh(&format!("keel boot {}", Gen::Hangs.number()))?;
-    bench.check("the next one is armed", || same("its exit code", &code, &0));
+    bench.check("without EFI variables the next one is armed by its name", || {
+        same("its exit code", &code, &0)?;
+        let menu = shell.run("ls /boot/loader/entries; cat /boot/loader/loader.conf")?;
+        says(&menu, &format!("keel-system-{}+1.conf", Gen::Hangs.number()))?;
+        same("whether a default is named", &menu.contains("default"), &false)
+    });
     reboot(&mut shell)?;
     machine.wait_until_off(TO_OFF)?;
 
-    let machine = next(bench)?;
+    let machine = next(bench, NO_VARIABLES)?;
     // It says its label, and then nothing more: somebody holds the power button.
     let _ = machine.console.expect("\nsame ", TO_SHELL)?;
     machine.cut_power();
 
-    let machine = next(bench)?;
+    let machine = next(bench, NO_VARIABLES)?;
     let mut shell = Shell::take_over(&machine.console, TO_SHELL)?;
     old_system_says_so(bench, &mut shell, "hung");
     reboot(&mut shell)?;

@@ -177,7 +177,7 @@ fn check_sum(header: &[u8]) -> Result<(), CopyError> {
 }
 
 /// The UUID becomes part of key descriptions and device-mapper tables, where white space would mean something.
-fn is_uuid(text: &str) -> bool {
+pub(super) fn is_uuid(text: &str) -> bool {
     text.len() == 36
         && text.bytes().enumerate().all(|(i, byte)| {
             if matches!(i, 8 | 13 | 18 | 23) {

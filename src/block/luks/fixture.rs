@@ -4,7 +4,9 @@
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::cast_possible_truncation,
-    unused_results
+    dead_code,
+    unused_results,
+    reason = "tests/luks_headers has it as a module, too, and each of the two uses a part"
 )]
 
 use std::fs;
@@ -16,25 +18,25 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 
-pub(super) const PASSPHRASE: &[u8] = b"correct horse battery staple";
+pub(crate) const PASSPHRASE: &[u8] = b"correct horse battery staple";
 /// Size of the images; the data starts at 2 MiB.
-pub(super) const IMAGE_SIZE: usize = 3 << 20;
-pub(super) const ARGON2ID: &[&str] = &[
+pub(crate) const IMAGE_SIZE: usize = 3 << 20;
+pub(crate) const ARGON2ID: &[&str] = &[
     "--pbkdf=argon2id",
     "--pbkdf-memory=64",
     "--pbkdf-force-iterations=4",
     "--pbkdf-parallel=1",
 ];
-pub(super) const PBKDF2: &[&str] = &["--pbkdf=pbkdf2", "--pbkdf-force-iterations=1000"];
+pub(crate) const PBKDF2: &[&str] = &["--pbkdf=pbkdf2", "--pbkdf-force-iterations=1000"];
 
 /// A device image in a directory of its own.
-pub(super) struct Image {
+pub(crate) struct Image {
     dir: TempDir,
 }
 
 impl Image {
     /// `cryptsetup luksFormat --type luks2 ARGS` of 3 MiB.
-    pub(super) fn format(args: &[&str]) -> Self {
+    pub(crate) fn format(args: &[&str]) -> Self {
         let image = Self::holding(&[]);
         fs::File::create(image.path())
             .unwrap()
@@ -52,30 +54,51 @@ impl Image {
         image
     }
 
+    /// `cryptsetup luksFormat --type KIND ARGS` of 3 MiB, or what cryptsetup says against it.
+    pub(crate) fn try_format(kind: &str, args: &[&str]) -> Result<Self, String> {
+        let image = Self::holding(&[]);
+        fs::File::create(image.path())
+            .unwrap()
+            .set_len(IMAGE_SIZE as u64)
+            .unwrap();
+        let kind_arg = format!("--type={kind}");
+        let mut all = vec!["luksFormat", &kind_arg, "-q", "--disable-locks", "--offset=4096"];
+        if kind == "luks2" {
+            all.push("--luks2-keyslots-size=1m");
+        }
+        all.extend_from_slice(args);
+        let output = image.try_cryptsetup(&all, PASSPHRASE, b"");
+        if output.status.success() {
+            Ok(image)
+        } else {
+            Err(String::from_utf8_lossy(&output.stderr).into_owned())
+        }
+    }
+
     /// An image with given content.
-    pub(super) fn holding(bytes: &[u8]) -> Self {
-        let image = Self {
-            dir: TempDir::new().unwrap(),
-        };
+    pub(crate) fn holding(bytes: &[u8]) -> Self {
+        // In memory when there is such a directory: cryptsetup syncs after every write.
+        let dir = TempDir::new_in("/dev/shm").or_else(|_| TempDir::new());
+        let image = Self { dir: dir.unwrap() };
         fs::write(image.path(), bytes).unwrap();
         fs::write(image.file("passphrase"), PASSPHRASE).unwrap();
         image
     }
 
-    pub(super) fn path(&self) -> PathBuf {
+    pub(crate) fn path(&self) -> PathBuf {
         self.file("image")
     }
 
-    pub(super) fn file(&self, name: &str) -> PathBuf {
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    pub(super) fn bytes(&self) -> Vec<u8> {
+    pub(crate) fn bytes(&self) -> Vec<u8> {
         fs::read(self.path()).unwrap()
     }
 
     /// Runs `cryptsetup ARGS IMAGE` with the passphrase; it must succeed. A second passphrase goes to standard input.
-    pub(super) fn cryptsetup(&self, args: &[&str]) -> Output {
+    pub(crate) fn cryptsetup(&self, args: &[&str]) -> Output {
         let output = self.try_cryptsetup(args, PASSPHRASE, b"");
         assert!(
             output.status.success(),
@@ -85,7 +108,7 @@ impl Image {
         output
     }
 
-    pub(super) fn try_cryptsetup(&self, args: &[&str], passphrase: &[u8], stdin: &[u8]) -> Output {
+    pub(crate) fn try_cryptsetup(&self, args: &[&str], passphrase: &[u8], stdin: &[u8]) -> Output {
         fs::write(self.file("passphrase"), passphrase).unwrap();
         let (verb, options) = args.split_first().unwrap();
         let mut child = Command::new("cryptsetup")
@@ -105,7 +128,7 @@ impl Image {
     }
 
     /// Adds a keyslot.
-    pub(super) fn add_key(&self, passphrase: &[u8], args: &[&str]) {
+    pub(crate) fn add_key(&self, passphrase: &[u8], args: &[&str]) {
         let mut all = vec!["luksAddKey", "-q"];
         all.extend_from_slice(args);
         let output = self.try_cryptsetup(&all, PASSPHRASE, passphrase);
@@ -117,7 +140,7 @@ impl Image {
     }
 
     /// The volume key by `cryptsetup luksDump --dump-volume-key`.
-    pub(super) fn volume_key(&self) -> Vec<u8> {
+    pub(crate) fn volume_key(&self) -> Vec<u8> {
         let file = self.file("volume-key");
         let argument = format!("--volume-key-file={}", file.display());
         self.cryptsetup(&["luksDump", "-q", "--dump-volume-key", &argument]);
@@ -125,7 +148,7 @@ impl Image {
     }
 
     /// Whether `cryptsetup luksDump` reads the header, on a copy so that it repairs nothing here.
-    pub(super) fn cryptsetup_reads(bytes: &[u8]) -> bool {
+    pub(crate) fn cryptsetup_reads(bytes: &[u8]) -> bool {
         let image = Self::holding(bytes);
         image
             .try_cryptsetup(&["luksDump", "--disable-locks"], b"", b"")
@@ -134,9 +157,15 @@ impl Image {
     }
 
     /// Whether `cryptsetup open --test-passphrase` opens it, on a copy.
-    pub(super) fn cryptsetup_opens(bytes: &[u8], passphrase: &[u8]) -> bool {
+    pub(crate) fn cryptsetup_opens(bytes: &[u8], passphrase: &[u8]) -> bool {
+        Self::cryptsetup_opens_as("luks2", bytes, passphrase)
+    }
+
+    /// [`Image::cryptsetup_opens`] with `--type=KIND`.
+    pub(crate) fn cryptsetup_opens_as(kind: &str, bytes: &[u8], passphrase: &[u8]) -> bool {
         let image = Self::holding(bytes);
-        let args = ["open", "--test-passphrase", "--disable-locks", "--type=luks2"];
+        let kind = format!("--type={kind}");
+        let args = ["open", "--test-passphrase", "--disable-locks", &kind];
         image.try_cryptsetup(&args, passphrase, b"").status.success()
     }
 }
@@ -147,12 +176,12 @@ fn header_size(bytes: &[u8]) -> usize {
 }
 
 /// Where the second copy lies.
-pub(super) fn secondary(bytes: &[u8]) -> usize {
+pub(crate) fn secondary(bytes: &[u8]) -> usize {
     header_size(bytes)
 }
 
 /// Computes the checksum of the copy at `offset` anew.
-pub(super) fn reseal(bytes: &mut [u8], offset: usize) {
+pub(crate) fn reseal(bytes: &mut [u8], offset: usize) {
     let size = header_size(&bytes[offset..]);
     let header = &mut bytes[offset..offset + size];
     header[448..512].fill(0);
@@ -161,14 +190,14 @@ pub(super) fn reseal(bytes: &mut [u8], offset: usize) {
 }
 
 /// The JSON of the first copy.
-pub(super) fn metadata(bytes: &[u8]) -> Value {
+pub(crate) fn metadata(bytes: &[u8]) -> Value {
     let area = &bytes[4096..header_size(bytes)];
     let len = area.iter().position(|&byte| byte == 0).unwrap();
     serde_json::from_slice(&area[..len]).unwrap()
 }
 
 /// Writes a JSON area into both copies, whatever it is, and fills the rest with zeroes.
-pub(super) fn set_area(bytes: &mut [u8], text: &[u8]) {
+pub(crate) fn set_area(bytes: &mut [u8], text: &[u8]) {
     let size = header_size(bytes);
     for offset in [0, size] {
         let area = &mut bytes[offset + 4096..offset + size];
@@ -179,7 +208,7 @@ pub(super) fn set_area(bytes: &mut [u8], text: &[u8]) {
 }
 
 /// Changes the metadata of both copies.
-pub(super) fn patch(bytes: &[u8], change: impl FnOnce(&mut Value)) -> Vec<u8> {
+pub(crate) fn patch(bytes: &[u8], change: impl FnOnce(&mut Value)) -> Vec<u8> {
     let mut patched = bytes.to_vec();
     let mut value = metadata(bytes);
     change(&mut value);

@@ -1,4 +1,4 @@
-//! A LUKS2 header, from whichever of its two copies is good.
+//! A header of either version; for LUKS2, from whichever of its two copies is good.
 
 use std::fmt;
 use std::io;
@@ -8,7 +8,8 @@ use thiserror::Error;
 use super::copy::{self, BadCopy, CopyError, HeaderCopy, Which};
 use super::json::{KeyslotKind, Metadata};
 use super::kdf::Kdf;
-use super::support::{Data, Unsupported, supported_data};
+use super::luks1::{self, Luks1, Luks1Error};
+use super::support::{Data, Unsupported, check_cipher, supported_data};
 use crate::block::ReadAt;
 use crate::block::probe::{self, Kind};
 
@@ -21,11 +22,9 @@ pub enum HeaderError {
     /// There is no LUKS header.
     #[error("there is no LUKS header")]
     NotLuks,
-    /// The older version of LUKS.
-    #[error(
-        "LUKS1 is not supported yet; convert the header from another system with \"cryptsetup convert --type luks2\""
-    )]
-    Luks1,
+    /// A header of version 1 that is damaged. There is no second copy.
+    #[error("the LUKS1 header {0}; restore it from a backup with \"cryptsetup luksHeaderRestore\"")]
+    Luks1(Luks1Error),
     /// Neither copy of the header can be used.
     #[error(
         "both copies of the LUKS2 header are damaged: the primary one {primary}, the secondary one {secondary}; \
@@ -49,7 +48,7 @@ pub enum HeaderError {
         other: Kind,
     },
     /// The device ends before the keyslots do.
-    #[error("the device has {device} bytes, its LUKS2 header and keyslots take {needed}: it is truncated")]
+    #[error("the device has {device} bytes, its LUKS header and keyslots take {needed}: it is truncated")]
     TooSmall {
         /// Bytes that the header needs.
         needed: u64,
@@ -101,9 +100,19 @@ impl fmt::Display for Warning {
     }
 }
 
-/// A LUKS2 header that keel can open: checked, with one data segment.
+/// The version of the format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Version {
+    /// LUKS1.
+    Luks1,
+    /// LUKS2.
+    Luks2,
+}
+
+/// A header that keel can open: checked, with one data segment.
 #[derive(Clone, Debug)]
 pub struct Header {
+    version: Version,
     uuid: String,
     label: Option<String>,
     subsystem: Option<String>,
@@ -134,12 +143,15 @@ pub struct TokenSummary {
 }
 
 impl Header {
-    /// Reads both copies and takes the good one; when both are, the one with the higher sequence number.
+    /// Reads a header. Of LUKS2's two copies it takes the good one; when both are, the one with the higher sequence number.
     ///
     /// # Errors
     /// See [`HeaderError`]. Whether the data fits on the device is told later, by [`Header::segment_sectors`].
     pub fn read(dev: &dyn ReadAt) -> Result<(Self, Vec<Warning>), HeaderError> {
-        let (chosen, warnings) = choose(dev)?;
+        let (chosen, warnings) = match choose(dev)? {
+            Found::Luks1(header) => return Ok((Self::from_luks1(header, dev)?, Vec::new())),
+            Found::Luks2(copy, warnings) => (copy, warnings),
+        };
         // A second use of the device matters only when a copy is missing.
         if let Some(Warning::Damaged { copy, .. }) = warnings.first()
             && let Some(found) = probe::probe_not_luks(dev).map_err(HeaderError::Read)?
@@ -164,6 +176,7 @@ impl Header {
         } = chosen;
         Ok((
             Self {
+                version: Version::Luks2,
                 uuid,
                 label,
                 subsystem,
@@ -172,6 +185,35 @@ impl Header {
             },
             warnings,
         ))
+    }
+
+    fn from_luks1(header: Luks1, dev: &dyn ReadAt) -> Result<Self, HeaderError> {
+        let device = dev.size().map_err(HeaderError::Read)?;
+        if header.needed > device {
+            return Err(HeaderError::TooSmall {
+                needed: header.needed,
+                device,
+            });
+        }
+        check_cipher(&header.data.crypt.encryption)?;
+        Ok(Self {
+            version: Version::Luks1,
+            uuid: header.uuid,
+            label: None,
+            subsystem: None,
+            metadata: header.metadata,
+            data: header.data,
+        })
+    }
+
+    /// The version of the format.
+    pub fn version(&self) -> Version {
+        self.version
+    }
+
+    /// Whether the data lies on another device: nothing must be mapped on the one that holds the header.
+    pub fn is_detached(&self) -> bool {
+        self.data.offset == 0
     }
 
     /// The UUID as the header spells it.
@@ -218,16 +260,38 @@ impl Header {
     }
 }
 
-fn choose(dev: &dyn ReadAt) -> Result<(HeaderCopy, Vec<Warning>), HeaderError> {
+/// What a device holds.
+enum Found {
+    Luks1(Luks1),
+    Luks2(HeaderCopy, Vec<Warning>),
+}
+
+fn choose(dev: &dyn ReadAt) -> Result<Found, HeaderError> {
     let primary = copy::read(dev, 0, Which::Primary);
+    if let Err(BadCopy {
+        why: CopyError::Version(1),
+        ..
+    }) = primary
+    {
+        match luks1::read(dev) {
+            Ok(header) => return Ok(Found::Luks1(header)),
+            // A LUKS2 header whose version was damaged has a second copy.
+            Err(error) if search_secondary(dev).is_err() => return Err(HeaderError::Luks1(error)),
+            Err(_) => {}
+        }
+    }
+    let (copy, warnings) = choose_copy(dev, primary)?;
+    Ok(Found::Luks2(copy, warnings))
+}
+
+fn choose_copy(
+    dev: &dyn ReadAt,
+    primary: Result<HeaderCopy, BadCopy>,
+) -> Result<(HeaderCopy, Vec<Warning>), HeaderError> {
     let secondary = match &primary {
         Ok(HeaderCopy { size, .. }) | Err(BadCopy { size: Some(size), .. }) => {
             copy::read(dev, *size, Which::Secondary)
         }
-        Err(BadCopy {
-            why: CopyError::Version(1),
-            ..
-        }) => return Err(HeaderError::Luks1),
         Err(_) => search_secondary(dev),
     };
     match (primary, secondary) {

@@ -64,7 +64,9 @@ impl std::fmt::Display for Kdf {
                 };
                 write!(f, "{name}, {memory_kib} KiB, {time} passes, {lanes} lanes")
             }
-            Self::Pbkdf2 { hash, iterations } => write!(f, "pbkdf2-{hash}, {iterations} iterations"),
+            Self::Pbkdf2 { hash, iterations } => {
+                write!(f, "pbkdf2-{}, {iterations} iterations", hash.escape_debug())
+            }
             Self::Unknown { name } => f.write_str(name),
         }
     }
@@ -126,7 +128,7 @@ impl Kdf {
                     .hash_password_into_with_memory(passphrase, salt, &mut key, &mut blocks)
                     .map_err(unsupported)?;
             }
-            Self::Unknown { name } => return Err(KdfError::Unsupported(name.clone())),
+            Self::Unknown { name } => return Err(KdfError::Unsupported(name.escape_debug().to_string())),
         }
         Ok(key)
     }

@@ -1,4 +1,5 @@
-//! Opening one keyslot: passphrase to candidate for the volume key (LUKS2 on-disk format 1.1, section 4).
+//! Opening one keyslot: passphrase to candidate for the volume key (LUKS2 on-disk format 1.1, section 4; LUKS1 on-disk
+//! format 1.2.3, section 4).
 
 use std::io;
 
@@ -8,10 +9,10 @@ use thiserror::Error;
 use zeroize::Zeroizing;
 
 use super::af;
+use super::cipher::{CipherError, SectorCipher};
 use super::hash::Hash;
 use super::json::{Digest, Keyslot, KeyslotKind, KeyslotParameters};
 use super::kdf::{Kdf, KdfError, SALT_LEN};
-use super::xts::Xts;
 use crate::block::ReadAt;
 
 /// The number of anti-forensic stripes is fixed.
@@ -74,6 +75,7 @@ impl From<KdfError> for SkipReason {
 pub(super) struct Prepared<'a> {
     kdf: &'a Kdf,
     salt: [u8; SALT_LEN],
+    area_encryption: &'a str,
     area_key_size: usize,
     key_size: usize,
     af_hash: Hash,
@@ -93,7 +95,7 @@ impl<'a> Prepared<'a> {
         let salt = salt(&parameters.salt, &parameters.kdf)?;
         let (key_size, area_key_size) = key_sizes(parameters)?;
         let af_hash = Hash::from_name(&parameters.af_hash).ok_or_else(|| {
-            SkipReason::Unsupported(format!("anti-forensic stripes by {}", parameters.af_hash))
+            SkipReason::Unsupported(format!("anti-forensic stripes by {:?}", parameters.af_hash))
         })?;
         // At most 512 * 4000 bytes.
         let len = (key_size * STRIPES).next_multiple_of(SECTOR);
@@ -115,6 +117,7 @@ impl<'a> Prepared<'a> {
         Ok(Self {
             kdf: &parameters.kdf,
             salt,
+            area_encryption: &parameters.area_encryption,
             area_key_size,
             key_size,
             af_hash,
@@ -136,13 +139,9 @@ impl<'a> Prepared<'a> {
         let derived = self
             .kdf
             .derive(passphrase, &self.salt, self.area_key_size, available_kib)?;
-        let xts = Xts::new(&derived).ok_or_else(|| {
-            SkipReason::Unsupported(format!(
-                "its area is encrypted with {} bytes of key",
-                self.area_key_size
-            ))
-        })?;
-        xts.decrypt(&mut self.area, SECTOR, 0);
+        let cipher =
+            SectorCipher::new(self.area_encryption, &derived).map_err(|error| unsupported_area(&error))?;
+        cipher.decrypt(&mut self.area, SECTOR, 0);
         let stripes = self.area.get(..self.key_size * STRIPES).unwrap_or_default();
         Ok(af::merge(stripes, self.key_size, self.af_hash))
     }
@@ -150,7 +149,7 @@ impl<'a> Prepared<'a> {
 
 fn salt(text: &str, kdf: &Kdf) -> Result<[u8; SALT_LEN], SkipReason> {
     if let Kdf::Unknown { name } = kdf {
-        return Err(SkipReason::Unsupported(format!("key derivation by {name}")));
+        return Err(SkipReason::Unsupported(format!("key derivation by {name:?}")));
     }
     decode(text)
         .and_then(|salt| salt.try_into().ok())
@@ -171,14 +170,15 @@ fn key_sizes(parameters: &KeyslotParameters) -> Result<(usize, usize), SkipReaso
             parameters.af_stripes
         )));
     }
-    if parameters.area_encryption != "aes-xts-plain64" || !matches!(parameters.area_key_size, 32 | 64) {
-        return Err(SkipReason::Unsupported(format!(
-            "its area is encrypted with {} and {} bits of key",
-            parameters.area_encryption,
-            u64::from(parameters.area_key_size) * 8
-        )));
-    }
+    // No cipher takes longer keys; what is said names the length, not this limit.
+    let probe = vec![0; parameters.area_key_size.min(KEY_SIZE_MAX) as usize];
+    let _ =
+        SectorCipher::new(&parameters.area_encryption, &probe).map_err(|error| unsupported_area(&error))?;
     Ok((parameters.key_size as usize, parameters.area_key_size as usize))
+}
+
+fn unsupported_area(error: &CipherError) -> SkipReason {
+    SkipReason::Unsupported(format!("its area is encrypted with {error}"))
 }
 
 /// Where something that isn't ciphertext was written over the area: zeroes, text, another file system's tables. Bytes
@@ -203,7 +203,7 @@ pub(super) fn verify(digest: &Digest, key: &[u8]) -> Result<bool, SkipReason> {
     let damaged = |what: &str| SkipReason::Damaged(format!("digest {}: {what}", digest.id));
     let name = digest.hash.as_deref().ok_or_else(|| damaged("no hash"))?;
     let hash = Hash::from_name(name)
-        .ok_or_else(|| SkipReason::Unsupported(format!("digest {} uses the hash {name}", digest.id)))?;
+        .ok_or_else(|| SkipReason::Unsupported(format!("digest {} uses the hash {name:?}", digest.id)))?;
     let iterations = digest
         .iterations
         .filter(|&count| count > 0)

@@ -5,9 +5,9 @@ use std::io;
 
 use zeroize::Zeroizing;
 
+use super::cipher::SectorCipher;
 use super::header::Header;
 use super::key::VolumeKey;
-use super::xts::Xts;
 use crate::block::ReadAt;
 
 /// Bytes that are decrypted at a time, a multiple of every sector size.
@@ -16,7 +16,7 @@ const CHUNK: usize = 64 * 1024;
 /// Reads the plain text of a data segment.
 pub struct SegmentReader<'a> {
     device: &'a dyn ReadAt,
-    xts: Xts,
+    cipher: SectorCipher,
     /// Bytes from the start of the device.
     start: u64,
     /// Bytes of plain text.
@@ -26,29 +26,22 @@ pub struct SegmentReader<'a> {
 }
 
 impl Header {
-    /// Opens the data segment of `dev` for reading.
+    /// Opens the data segment for reading. `dev` holds the data, and the header too, unless that is a detached one.
     ///
     /// # Errors
-    /// `Unsupported` for a cipher other than `aes-xts-plain64` with 32 or 64 bytes of key (dm-crypt may know it),
-    /// `InvalidData` when the data does not fit on the device.
+    /// `Unsupported` for a cipher that only dm-crypt knows, `InvalidData` when the data does not fit on the device.
     pub fn segment_reader<'a>(&self, dev: &'a dyn ReadAt, key: &VolumeKey) -> io::Result<SegmentReader<'a>> {
         let crypt = &self.data.crypt;
         let sectors = self
             .segment_sectors(dev.size()?)
             .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
-        let xts = Xts::new(key.as_bytes())
-            .filter(|_| crypt.encryption == "aes-xts-plain64")
-            .ok_or_else(|| {
-                let what = format!(
-                    "{} with {} bytes of key can't be decrypted in process",
-                    crypt.encryption,
-                    key.size()
-                );
-                io::Error::new(io::ErrorKind::Unsupported, what)
-            })?;
+        let cipher = SectorCipher::new(&crypt.encryption, key.as_bytes()).map_err(|error| {
+            let what = format!("{error} is none that can be decrypted in process");
+            io::Error::new(io::ErrorKind::Unsupported, what)
+        })?;
         Ok(SegmentReader {
             device: dev,
-            xts,
+            cipher,
             start: self.data.offset,
             size: sectors * 512,
             sector_size: crypt.sector_size as usize,
@@ -82,7 +75,7 @@ impl ReadAt for SegmentReader<'_> {
             let len = wanted.min(sectors.len() / self.sector_size * self.sector_size);
             let chunk = sectors.get_mut(..len).ok_or(io::ErrorKind::UnexpectedEof)?;
             self.device.read_exact_at(self.start + first, chunk)?;
-            self.xts
+            self.cipher
                 .decrypt(chunk, self.sector_size, self.iv_tweak.wrapping_add(first / 512));
             let plain = chunk.get(skip..).ok_or(io::ErrorKind::UnexpectedEof)?;
             let count = plain.len().min(rest.len());

@@ -9,7 +9,7 @@ use super::json::{CryptParameters, Metadata, Segment};
 pub enum Unsupported {
     /// A reencryption was started and not finished.
     #[error(
-        "a reencryption is in progress ({0}); finish it from another system with \"cryptsetup reencrypt --resume-only\""
+        "a reencryption is in progress ({0:?}); finish it from another system with \"cryptsetup reencrypt --resume-only\""
     )]
     Reencryption(String),
     /// Something that the header says a reader must know.
@@ -29,11 +29,11 @@ pub enum Unsupported {
     SegmentType(String),
     /// dm-integrity below dm-crypt.
     #[error(
-        "the data is integrity protected ({0}), which keel does not support; unlock it with cryptsetup from another system"
+        "the data is integrity protected ({0:?}), which keel does not support; unlock it with cryptsetup from another system"
     )]
     Integrity(String),
     /// Encryption that encrypts nothing: whoever can write to the disk could make a volume look unlocked.
-    #[error("the data is not encrypted at all (cipher {0}); keel does not open such a volume")]
+    #[error("the data is not encrypted at all (cipher {0:?}); keel does not open such a volume")]
     NullCipher(String),
     /// A cipher that can't be put in a device-mapper table.
     #[error(
@@ -43,9 +43,6 @@ pub enum Unsupported {
     /// A sector size that dm-crypt doesn't have.
     #[error("encryption sectors of {0} bytes, dm-crypt has 512, 1024, 2048 and 4096")]
     SectorSize(u32),
-    /// The data lies on another device.
-    #[error("it is a detached header; keel does not support these")]
-    Detached,
     /// The segment's digest can't be checked.
     #[error("the volume key's digest is of type {0:?}; keel supports pbkdf2")]
     DigestType(String),
@@ -59,7 +56,7 @@ pub enum Unsupported {
 /// The one segment of data and its digest's number.
 #[derive(Clone, Debug)]
 pub(super) struct Data {
-    /// Bytes from the start of the device.
+    /// Bytes from the start of the device that holds the data; 0 in a detached header.
     pub(super) offset: u64,
     /// Bytes; `None`: up to the end of the device.
     pub(super) size: Option<u64>,
@@ -103,9 +100,6 @@ pub(super) fn supported_data(metadata: &Metadata) -> Result<Data, Unsupported> {
     if !matches!(crypt.sector_size, 512 | 1024 | 2048 | 4096) {
         return Err(Unsupported::SectorSize(crypt.sector_size));
     }
-    if *offset == 0 {
-        return Err(Unsupported::Detached);
-    }
     let mut digests = metadata
         .digests
         .iter()
@@ -126,7 +120,7 @@ pub(super) fn supported_data(metadata: &Metadata) -> Result<Data, Unsupported> {
 }
 
 /// The name goes into a device-mapper table word for word, where a space would start the next parameter.
-fn check_cipher(name: &str) -> Result<(), Unsupported> {
+pub(super) fn check_cipher(name: &str) -> Result<(), Unsupported> {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_-:(),.".contains(&byte);
     if name.contains("cipher_null") {
         return Err(Unsupported::NullCipher(name.to_owned()));

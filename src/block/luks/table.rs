@@ -1,8 +1,9 @@
 //! What device-mapper is told: table, length, names. As cryptsetup 2.7 (`lib/libdevmapper.c`) loads it.
 
 use thiserror::Error;
+use zeroize::Zeroizing;
 
-use super::header::Header;
+use super::header::{Header, Version};
 use super::options::CryptOptions;
 use super::unlock::Unlocked;
 use crate::block::DeviceNumber;
@@ -67,33 +68,45 @@ impl Header {
         Ok(bytes / 512)
     }
 
-    /// The table's parameters for the target `crypt`, on the device that holds the header. `key_description` names a
-    /// key of type `logon`, normally [`Header::key_description`]. The header's own flags are added to `options`.
+    /// The table's parameters for the target `crypt`, on the device that holds the data. The header's own flags are added to
+    /// `options`. With [`Header::key_description`] they name the key, else they hold it in hexadecimal digits.
     pub fn dm_parameters(
         &self,
         unlocked: &Unlocked,
-        key_description: &str,
         device: DeviceNumber,
         options: CryptOptions,
-    ) -> String {
+    ) -> Zeroizing<String> {
         let crypt = &self.data.crypt;
         let options = options.union(self.stored_options());
         let mut words: Vec<String> = options.table_words().map(str::to_owned).collect();
         if crypt.sector_size != 512 {
             words.push(format!("sector_size:{}", crypt.sector_size));
         }
-        let table = format!(
-            "{} :{}:logon:{key_description} {} {device} {}",
-            crypt.encryption,
-            unlocked.key.size(),
-            crypt.iv_tweak,
-            self.data.offset / 512,
-        );
-        if words.is_empty() {
-            table
-        } else {
-            format!("{table} {} {}", words.len(), words.join(" "))
+        let rest = format!(" {} {device} {}", crypt.iv_tweak, self.data.offset / 512);
+        let optional = match words.len() {
+            0 => String::new(),
+            count => format!(" {count} {}", words.join(" ")),
+        };
+        let key = self.table_key(unlocked);
+        // Of the right size at once: growing would leave copies of the key behind.
+        let len = crypt.encryption.len() + 1 + key.len() + rest.len() + optional.len();
+        let mut table = Zeroizing::new(String::with_capacity(len));
+        for part in [&crypt.encryption, " ", &key, &rest, &optional] {
+            table.push_str(part);
         }
+        table
+    }
+
+    fn table_key(&self, unlocked: &Unlocked) -> Zeroizing<String> {
+        let bytes = unlocked.key.as_bytes();
+        if let Some(description) = self.key_description() {
+            return Zeroizing::new(format!(":{}:logon:{description}", bytes.len()));
+        }
+        let mut digits = Zeroizing::new(String::with_capacity(2 * bytes.len()));
+        for half in bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]) {
+            digits.push(char::from_digit(half.into(), 16).unwrap_or('0'));
+        }
+        digits
     }
 
     /// The flags that the header stores for every activation.
@@ -101,15 +114,21 @@ impl Header {
         CryptOptions::from_header_flags(&self.metadata.flags)
     }
 
-    /// The name under which cryptsetup puts the volume key in the kernel's keyring.
-    pub fn key_description(&self) -> String {
-        format!("cryptsetup:{}-d{}", self.uuid(), self.data.digest)
+    /// The name under which the volume key has to be in the kernel's keyring as a key of type `logon` while the table is
+    /// loaded. `None` for LUKS1, whose key is in the table itself: `cryptsetup resize` expects it there.
+    pub fn key_description(&self) -> Option<String> {
+        let digest = self.data.digest;
+        (self.version() == Version::Luks2).then(|| format!("cryptsetup:{}-d{digest}", self.uuid()))
     }
 
     /// The UUID of the device-mapper device `name`, by which systemd's rules and `cryptsetup status` know what it is.
     /// Cut at the kernel's limit, as cryptsetup does.
     pub fn dm_uuid(&self, name: &str) -> String {
-        let mut uuid = format!("CRYPT-LUKS2-{}-{name}", self.uuid().replace('-', ""));
+        let version = match self.version() {
+            Version::Luks1 => 1,
+            Version::Luks2 => 2,
+        };
+        let mut uuid = format!("CRYPT-LUKS{version}-{}-{name}", self.uuid().replace('-', ""));
         uuid.truncate(uuid.floor_char_boundary(DM_UUID_MAX));
         uuid
     }

@@ -97,18 +97,32 @@ impl Header {
     /// # Errors
     /// See [`UnlockError`], which tells a wrong passphrase from everything else.
     pub fn unlock(&self, dev: &dyn ReadAt, passphrase: &[u8]) -> Result<Unlocked, UnlockError> {
-        self.unlock_within(dev, passphrase, machine_memory)
+        self.unlock_within(dev, passphrase, None, machine_memory)
     }
 
-    /// [`Header::unlock`] with another idea of the memory in KiB that is available.
+    /// Tries the passphrase on one keyslot, whatever its priority (`key-slot=`).
+    ///
+    /// # Errors
+    /// See [`UnlockError`].
+    pub fn unlock_keyslot(
+        &self,
+        dev: &dyn ReadAt,
+        passphrase: &[u8],
+        keyslot: u32,
+    ) -> Result<Unlocked, UnlockError> {
+        self.unlock_within(dev, passphrase, Some(keyslot), machine_memory)
+    }
+
+    /// [`Header::unlock`] or [`Header::unlock_keyslot`] with another idea of the memory in KiB that is available.
     pub(super) fn unlock_within(
         &self,
         dev: &dyn ReadAt,
         passphrase: &[u8],
+        only: Option<u32>,
         available_kib: impl Fn() -> Option<u64>,
     ) -> Result<Unlocked, UnlockError> {
         let (mut tried, mut skipped) = (Vec::new(), Vec::new());
-        for keyslot in self.candidates() {
+        for keyslot in self.candidates(only) {
             match self.try_keyslot(dev, keyslot, passphrase, &available_kib) {
                 Ok(Some(key)) => {
                     return Ok(Unlocked {
@@ -138,7 +152,7 @@ impl Header {
     pub fn check_keyslots(&self, dev: &dyn ReadAt) -> Result<(), UnlockError> {
         let available_kib = machine_memory();
         let mut skipped = Vec::new();
-        for keyslot in self.candidates() {
+        for keyslot in self.candidates(None) {
             match Prepared::read(dev, keyslot) {
                 Ok(prepared) => {
                     let needed_kib = prepared.memory_kib();
@@ -163,8 +177,8 @@ impl Header {
         Err(UnlockError::NoUsableKeyslot { skipped })
     }
 
-    /// The keyslots of the data segment's key, in the order in which they are tried.
-    fn candidates(&self) -> Vec<&Keyslot> {
+    /// The keyslots of the data segment's key, in the order in which they are tried; or the one that is asked for.
+    fn candidates(&self, only: Option<u32>) -> Vec<&Keyslot> {
         let digest = self
             .metadata
             .digests
@@ -176,6 +190,10 @@ impl Header {
                 && digest.is_some_and(|digest| digest.keyslots.contains(&keyslot.id))
         };
         let mut found: Vec<&Keyslot> = self.metadata.keyslots.iter().filter(bound).collect();
+        if let Some(only) = only {
+            found.retain(|keyslot| keyslot.id == only);
+            return found;
+        }
         if found
             .iter()
             .any(|keyslot| matches!(keyslot.priority, NORMAL | PREFERRED))

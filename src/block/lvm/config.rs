@@ -227,7 +227,9 @@ impl Parser<'_> {
             self.at += 1;
         }
         self.at += 1;
-        Ok(Value::Text(String::from_utf8_lossy(&bytes).into_owned()))
+        // Texts end up in messages, where a line break could pass for another message.
+        let text = String::from_utf8_lossy(&bytes);
+        Ok(Value::Text(text.replace(char::is_control, "\u{fffd}")))
     }
 
     fn number(&mut self) -> Result<Value, ConfigError> {
@@ -266,6 +268,12 @@ mod tests {
         assert_eq!(vg.texts("status"), ["READ", "WRITE"]);
         assert_eq!(vg.texts("empty"), Vec::<&str>::new());
         assert_eq!(vg.sections.get("pv0").unwrap().number("dev_size"), Some(4));
+    }
+
+    #[test]
+    fn texts_stay_on_one_line() {
+        let root = parse(b"status = [\"REA\nD\", \"\x1b[2J\"]").unwrap();
+        assert_eq!(root.texts("status"), ["REA\u{fffd}D", "\u{fffd}[2J"]);
     }
 
     #[test]

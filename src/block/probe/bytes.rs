@@ -30,6 +30,10 @@ pub(crate) fn be16(bytes: &[u8], offset: usize) -> Option<u16> {
     array(bytes, offset).map(u16::from_be_bytes)
 }
 
+pub(crate) fn be32(bytes: &[u8], offset: usize) -> Option<u32> {
+    array(bytes, offset).map(u32::from_be_bytes)
+}
+
 pub(crate) fn be64(bytes: &[u8], offset: usize) -> Option<u64> {
     array(bytes, offset).map(u64::from_be_bytes)
 }

@@ -169,6 +169,14 @@ impl Table {
         self.modules.iter().position(|module| module.name == name)
     }
 
+    /// Whether something that is built into the kernel answers to an alias.
+    pub fn has_builtin_alias(&self, modalias: &str) -> bool {
+        let modalias = underscored(modalias);
+        self.builtin_aliases
+            .iter()
+            .any(|pattern| glob_match(underscored_pattern(pattern).as_bytes(), modalias.as_bytes()))
+    }
+
     /// The modules with an alias that matches. Looks at each alias: for more than a few questions there is [`Index`].
     pub fn matching(&self, modalias: &str) -> impl Iterator<Item = usize> {
         let modalias = underscored(modalias);

@@ -76,7 +76,7 @@ fn every_header_size_opens() {
 #[test]
 fn a_cipher_of_the_data_that_only_the_kernel_knows_opens() {
     let bytes = patch(&Image::format(PBKDF2).bytes(), |json| {
-        json["segments"]["0"]["encryption"] = "serpent-xts-plain64".into();
+        json["segments"]["0"]["encryption"] = "camellia-xts-plain64".into();
     });
     assert!(Image::cryptsetup_opens(&bytes, PASSPHRASE));
     let (header, _) = Header::read(&bytes).unwrap();
@@ -211,7 +211,9 @@ fn too_little_memory_is_told_from_a_wrong_passphrase() {
     let image = Image::format(ARGON2ID);
     let bytes = image.bytes();
     let (header, _) = Header::read(&bytes).unwrap();
-    let error = header.unlock_within(&bytes, PASSPHRASE, || Some(63)).unwrap_err();
+    let error = header
+        .unlock_within(&bytes, PASSPHRASE, None, || Some(63))
+        .unwrap_err();
     assert!(!error.is_wrong_passphrase());
     assert!(matches!(
         error.skipped()[0].reason,
@@ -221,19 +223,25 @@ fn too_little_memory_is_told_from_a_wrong_passphrase() {
         }
     ));
     assert!(error.to_string().contains("64 KiB"), "{error}");
-    assert!(header.unlock_within(&bytes, PASSPHRASE, || Some(64)).is_ok());
-    assert!(header.unlock_within(&bytes, PASSPHRASE, || None).is_ok());
+    assert!(
+        header
+            .unlock_within(&bytes, PASSPHRASE, None, || Some(64))
+            .is_ok()
+    );
+    assert!(header.unlock_within(&bytes, PASSPHRASE, None, || None).is_ok());
     image.add_key(b"light", PBKDF2);
     let bytes = image.bytes();
     let (header, _) = Header::read(&bytes).unwrap();
     assert_eq!(
         header
-            .unlock_within(&bytes, b"light", || Some(0))
+            .unlock_within(&bytes, b"light", None, || Some(0))
             .unwrap()
             .keyslot,
         1
     );
-    let error = header.unlock_within(&bytes, PASSPHRASE, || Some(0)).unwrap_err();
+    let error = header
+        .unlock_within(&bytes, PASSPHRASE, None, || Some(0))
+        .unwrap_err();
     assert!(error.is_wrong_passphrase());
     assert_eq!(error.skipped().len(), 1);
 }
