@@ -231,6 +231,7 @@ impl Boot {
         };
         match opened {
             Ok(number) => {
+                sources::forget_header(&volume.header_path);
                 self.report.reach("unlocked");
                 self.report.unlocked.push(UnlockedReport {
                     name: name.clone(),

@@ -122,6 +122,14 @@ fn open(path: &Path) -> Result<File, String> {
     }
 }
 
+/// Removes the copy of a header that was opened; of another path, nothing.
+pub(super) fn forget_header(path: &Path) {
+    if path.starts_with(HEADERS) {
+        // Left behind, it is a file of a few megabytes in memory.
+        let _ = fs::remove_file(path);
+    }
+}
+
 fn copy_header(file: &File, copy: &Path) -> Result<(), String> {
     let len = file.size().map_err(|error| error.to_string())?;
     if len > HEADER_MAX {
@@ -185,3 +193,6 @@ fn without_replay(kind: Kind) -> Option<&'static str> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests;

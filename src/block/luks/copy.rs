@@ -115,7 +115,11 @@ pub(super) fn read(dev: &dyn ReadAt, offset: u64, which: Which) -> Result<Header
         dev.read_exact_at(offset, &mut buf).map_err(CopyError::Read)?;
         Ok(buf)
     };
-    let binary = read(offset, BINARY_LEN as u64)?;
+    // A device that ends before says nothing of a header.
+    let binary = read(offset, BINARY_LEN as u64).map_err(|error| match error {
+        CopyError::Truncated => CopyError::Signature,
+        other => other,
+    })?;
     let size = check_binary(&binary, offset, which)?;
     let header = read(offset, size)?;
     check_sum(&header)?;

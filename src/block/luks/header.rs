@@ -324,11 +324,11 @@ fn choose_copy(
         )),
         (
             Err(BadCopy {
-                why: CopyError::Signature | CopyError::Truncated,
+                why: CopyError::Signature,
                 ..
             }),
             Err(BadCopy {
-                why: CopyError::Signature | CopyError::Truncated,
+                why: CopyError::Signature,
                 ..
             }),
         ) => Err(HeaderError::NotLuks),
@@ -357,7 +357,7 @@ fn search_secondary(dev: &dyn ReadAt) -> Result<HeaderCopy, BadCopy> {
         match copy::read(dev, 1 << shift, Which::Secondary) {
             Ok(copy) => return Ok(copy),
             Err(bad) => {
-                let says_more = |why: &CopyError| !matches!(why, CopyError::Signature | CopyError::Truncated);
+                let says_more = |why: &CopyError| !matches!(why, CopyError::Signature);
                 if fault.is_none()
                     || (says_more(&bad.why) && !fault.as_ref().is_some_and(|f| says_more(&f.why)))
                 {

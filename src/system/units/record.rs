@@ -19,7 +19,7 @@ pub enum RecordError {
     #[error("it is larger than {RECORD_MAX} bytes")]
     TooLarge,
     /// It isn't the JSON that was expected.
-    #[error("it can't be read: {0}")]
+    #[error("it can't be read: {}", shown(.0))]
     Json(#[from] serde_json::Error),
     /// It isn't text.
     #[error("it isn't UTF-8")]
@@ -118,11 +118,26 @@ impl<'a> UnitsRecord<'a> {
     }
 }
 
+// The name of a field that isn't known may hold anything and be as long as the record.
+fn shown(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let plain = text.chars().map(|c| if c.is_control() { '?' } else { c });
+    plain.take(300).collect()
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_field_that_is_not_known_is_told_on_one_line() {
+        let name = format!("a\\n{}", "b".repeat(1000));
+        let text = format!("{{\"version\":1,\"{name}\":0}}");
+        let error = UnitsRecord::parse(text.as_bytes()).unwrap_err().to_string();
+        assert!(error.contains("a?bbb") && error.len() < 400, "{error}");
+    }
 
     #[test]
     fn what_is_written_is_read_and_nothing_else() {

@@ -11,6 +11,11 @@ use crate::block::luks::{CopyError, Header, HeaderError, JsonError, Warning, Whi
 use crate::block::probe::{self, Kind};
 
 static IMAGE: LazyLock<Vec<u8>> = LazyLock::new(|| Image::format(PBKDF2).bytes());
+static LUKS1: LazyLock<Vec<u8>> = LazyLock::new(|| {
+    Image::try_format("luks1", &["--pbkdf-force-iterations=1000"])
+        .unwrap()
+        .bytes()
+});
 
 /// Whether keel opens it; both must agree with cryptsetup.
 fn agreed(name: &str, bytes: &Vec<u8>) -> Option<Vec<Warning>> {
@@ -94,6 +99,23 @@ fn a_destroyed_copy_is_survived_for_every_header_size() {
         assert!(matches!(Header::read(&bytes), Err(HeaderError::NotLuks)));
         assert_eq!(probe::probe(&bytes).unwrap(), None);
     }
+}
+
+#[test]
+fn a_device_that_ends_within_its_header_is_not_called_one_without() {
+    for length in [0x1000, 0x2000, 0x3fff] {
+        let error = Header::read(&IMAGE[..length].to_vec()).unwrap_err();
+        assert!(matches!(error, HeaderError::Damaged { .. }), "{error}");
+        assert!(
+            error.to_string().contains("beyond the end of the device"),
+            "{error}"
+        );
+    }
+    assert!(matches!(
+        Header::read(&IMAGE[..0xfff].to_vec()),
+        Err(HeaderError::NotLuks)
+    ));
+    assert!(matches!(Header::read(&Vec::new()), Err(HeaderError::NotLuks)));
 }
 
 #[test]
@@ -539,6 +561,23 @@ proptest! {
             let _ = header.check_keyslots(&bytes);
         }
         let _ = probe::probe(&bytes);
+    }
+
+    #[test]
+    fn mutated_luks1_headers_never_panic(
+        changes in prop::collection::vec((0..592_usize, any::<u8>()), 1..6),
+        len in prop::option::of(0..LUKS1.len()),
+    ) {
+        let mut bytes = LUKS1.clone();
+        for (at, value) in changes {
+            bytes[at] = value;
+        }
+        bytes.truncate(len.unwrap_or(usize::MAX));
+        if let Ok((header, _)) = Header::read(&bytes) {
+            let _ = header.keyslots();
+            let _ = header.segment_sectors(bytes.len() as u64);
+            let _ = header.check_keyslots(&bytes);
+        }
     }
 
     #[test]

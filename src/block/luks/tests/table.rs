@@ -121,3 +121,39 @@ fn names_are_those_of_cryptsetup() {
     assert_eq!(header.dm_uuid(&"ü".repeat(100)).len(), 127);
     assert_eq!(header.key_description(), Some(format!("cryptsetup:{UUID}-d0")));
 }
+
+/// In hexadecimal digits, as `lib/libdevmapper.c` of cryptsetup writes it for LUKS1.
+#[test]
+fn the_key_of_luks1_is_in_the_table() {
+    let uuid = format!("--uuid={UUID}");
+    let image = Image::try_format(
+        "luks1",
+        &[
+            "--pbkdf-force-iterations=1000",
+            "--cipher=aes-cbc-essiv:sha256",
+            "--key-size=256",
+            &uuid,
+        ],
+    )
+    .unwrap();
+    let bytes = image.bytes();
+    let digits: String = image
+        .volume_key()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect::<Vec<_>>()
+        .concat();
+    let options = CryptOptions {
+        allow_discards: true,
+        ..CryptOptions::default()
+    };
+    let expected = format!("aes-cbc-essiv:sha256 {digits} 0 254:0 4096 1 allow_discards");
+    assert_eq!(table(&bytes, options), expected);
+    let (header, _) = Header::read(&bytes).unwrap();
+    assert_eq!(header.key_description(), None);
+    assert_eq!(
+        header.dm_uuid("root"),
+        "CRYPT-LUKS1-0123456789abcdef0123456789abcdef-root"
+    );
+    assert_eq!(header.segment_sectors(3 << 20), Ok(2048));
+}
