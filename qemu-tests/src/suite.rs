@@ -52,10 +52,13 @@ pub(crate) fn run(names: &[String]) -> Result<bool> {
     Ok(passed)
 }
 
-/// Runs a scenario for its figures, those whose names begin with `prefix`: a table, or a JSON array of
+/// Runs scenarios for their figures, those whose names begin with `prefix`: a table, or a JSON array of
 /// `{name, subject, value, unit}`. A name may end with a subject: `NAME|SUBJECT`.
-pub(crate) fn bench(scenario: &str, prefix: &str, json: bool) -> Result<bool> {
-    let (passed, figures) = run_with(&[scenario.to_owned()], true)?;
+pub(crate) fn bench(scenarios: &[&str], prefix: &str, json: bool) -> Result<bool> {
+    let (passed, figures) = run_with(
+        &scenarios.iter().map(|&name| name.to_owned()).collect::<Vec<_>>(),
+        true,
+    )?;
     let own = figures.of(prefix);
     if json {
         let array: Vec<_> = own

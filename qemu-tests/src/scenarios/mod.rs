@@ -9,6 +9,7 @@ mod initrd;
 mod layouts;
 mod native;
 mod rehearse;
+mod restarts;
 mod state;
 mod store;
 mod switch;
@@ -90,6 +91,11 @@ pub(crate) const ALL: &[Scenario] = &[
         name: "switch-power",
         about: "the power is cut at random moments of a switch",
         run: switch_power::power,
+    },
+    Scenario {
+        name: "restarts",
+        about: "what a switch would restart is what needrestart names, or the difference has a reason",
+        run: restarts::restarts,
     },
     Scenario {
         name: "absent-generation",
