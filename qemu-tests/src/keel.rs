@@ -112,6 +112,18 @@ impl Keel {
         tool.run()
     }
 
+    /// Makes a directory with a root file system a system that isn't booted; returns its store path.
+    pub(crate) fn import_tree(&self, root: &Path, tree: &Path) -> Result<String> {
+        let said = self
+            .verb(&["import", "keel", "--no-initrd", "--rootfs"])
+            .arg(tree)
+            .arg("--store")
+            .arg(root)
+            .output()?;
+        let system = said.lines().next().context("keel import says no store path")?;
+        Ok(system.to_owned())
+    }
+
     /// Writes the boot menu of the machine whose root is at `root`.
     pub(crate) fn boot_update(&self, root: &Path, esp: &Path) -> Result<()> {
         self.verb(&["boot", "update", "--timeout", "3"])

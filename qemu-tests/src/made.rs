@@ -25,7 +25,8 @@ const SHADOW: u32 = 42;
 
 /// Where the parts of a made machine are.
 pub(crate) struct Made {
-    cache: Cache,
+    /// Things that take long to make.
+    pub cache: Cache,
     /// The programs.
     pub keel: Keel,
     /// Debian.

@@ -14,12 +14,15 @@ mod keel;
 mod layout;
 mod machine;
 mod made;
+#[path = "../../tests/machine/namespaces.rs"]
+mod namespaces;
 mod peers;
 mod process;
 mod qmp;
 mod report;
 mod rootfs;
 mod scenarios;
+mod services;
 mod suite;
 mod switching;
 mod tables;
@@ -71,8 +74,8 @@ fn run() -> Result<bool> {
             Ok(true)
         }
         "run" => suite::run(names),
-        "bench" if names == ["boot"] => suite::bench("bench-boot", "boot", json),
-        "bench" if names == ["switch"] => suite::bench("switch", "switch", json),
+        "bench" if names == ["boot"] => suite::bench(&["bench-boot"], "boot", json),
+        "bench" if names == ["switch"] => suite::bench(&["switch", "restarts"], "switch", json),
         "demo" if names.is_empty() => demo::demo(interactive).map(|()| true),
         _ => bail!("{USAGE}"),
     }

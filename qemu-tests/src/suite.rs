@@ -8,9 +8,12 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 
 use crate::cargo::{self, Outcome};
+use crate::image_cache::Cache;
 use crate::made::Made;
 use crate::report::Figures;
-use crate::scenarios::{ALL, BENCHES, Bench, Check, Scenario};
+use crate::scenarios::{
+    ALL, BENCHES, Bench, Check, Checks, NATIVE, Native, Place, Scenario, empty_directory,
+};
 
 /// Virtual machines side by side: an emulated one keeps a processor busy.
 const SIDE_BY_SIDE: usize = 2;
@@ -32,6 +35,9 @@ pub(crate) fn list() {
     for scenario in ALL {
         println!("{:20}{}", scenario.name, scenario.about);
     }
+    for scenario in NATIVE {
+        println!("{:20}{}", scenario.name, scenario.about);
+    }
 }
 
 /// Runs what is named, or all. Whether everything passed.
@@ -46,10 +52,13 @@ pub(crate) fn run(names: &[String]) -> Result<bool> {
     Ok(passed)
 }
 
-/// Runs a scenario for its figures, those whose names begin with `prefix`: a table, or a JSON array of
+/// Runs scenarios for their figures, those whose names begin with `prefix`: a table, or a JSON array of
 /// `{name, subject, value, unit}`. A name may end with a subject: `NAME|SUBJECT`.
-pub(crate) fn bench(scenario: &str, prefix: &str, json: bool) -> Result<bool> {
-    let (passed, figures) = run_with(&[scenario.to_owned()], true)?;
+pub(crate) fn bench(scenarios: &[&str], prefix: &str, json: bool) -> Result<bool> {
+    let (passed, figures) = run_with(
+        &scenarios.iter().map(|&name| name.to_owned()).collect::<Vec<_>>(),
+        true,
+    )?;
     let own = figures.of(prefix);
     if json {
         let array: Vec<_> = own
@@ -72,7 +81,8 @@ pub(crate) fn bench(scenario: &str, prefix: &str, json: bool) -> Result<bool> {
 fn run_with(names: &[String], to_stderr: bool) -> Result<(bool, Figures)> {
     for name in names {
         let known = cargo::ALL.iter().any(|(known, ..)| known == name)
-            || ALL.iter().chain(BENCHES).any(|known| known.name == name);
+            || ALL.iter().chain(BENCHES).any(|known| known.name == name)
+            || NATIVE.iter().any(|known| known.name == name);
         if !known {
             bail!("there is no test {name:?}; `--list` lists them");
         }
@@ -99,7 +109,7 @@ fn run_with(names: &[String], to_stderr: bool) -> Result<(bool, Figures)> {
     std::fs::create_dir_all(&directory).with_context(|| format!("{} can't be made", directory.display()))?;
     let mut figures = Figures::default();
     if scenarios.is_empty() {
-        suite.cargo(&wanted);
+        suite.without_machines(&wanted, &directory);
     } else {
         match Made::make(&directory) {
             Ok(made) => {
@@ -109,7 +119,7 @@ fn run_with(names: &[String], to_stderr: bool) -> Result<(bool, Figures)> {
                     for _ in 0..SIDE_BY_SIDE {
                         let _ = scope.spawn(|| suite.work(&queue, &made, &directory));
                     }
-                    suite.cargo(&wanted);
+                    suite.without_machines(&wanted, &directory);
                 });
                 made.figures.note("all", started.elapsed().as_secs_f64(), "s");
                 made.figures.write(&directory.join("figures.json"))?;
@@ -123,7 +133,7 @@ fn run_with(names: &[String], to_stderr: bool) -> Result<(bool, Figures)> {
                     }],
                     "machines",
                 );
-                suite.cargo(&wanted);
+                suite.without_machines(&wanted, &directory);
             }
         }
     }
@@ -187,6 +197,15 @@ impl Suite {
         }
     }
 
+    /// Runs what needs no machine in QEMU, one after the other.
+    fn without_machines(&self, wanted: &impl Fn(&str) -> bool, directory: &Path) {
+        self.cargo(wanted);
+        for scenario in NATIVE.iter().filter(|scenario| wanted(scenario.name)) {
+            let checks = run_native(*scenario, directory.join(scenario.name));
+            self.count(&checks, scenario.name);
+        }
+    }
+
     /// Runs what cargo does, one after the other: they share a lock.
     fn cargo(&self, wanted: &impl Fn(&str) -> bool) {
         for (name, about, run) in cargo::ALL {
@@ -207,22 +226,30 @@ impl Suite {
     }
 }
 
-/// Runs one scenario in a directory of its own. A scenario that can't go on has failed, whatever it had shown before.
+/// Runs one scenario in a directory of its own.
 fn run_scenario(scenario: Scenario, made: &Made, directory: PathBuf) -> Vec<Check> {
     let mut bench = Bench {
         made,
         directory,
-        checks: Vec::new(),
+        checks: Checks::default(),
     };
-    let result =
-        crate::scenarios::empty_directory(&bench.directory).and_then(|()| (scenario.run)(&mut bench));
-    if let Err(error) = result {
-        bench.checks.push(Check {
-            name: "runs to its end".to_owned(),
-            failure: Some(format!("{error:#}")),
-        });
-    }
-    bench.checks
+    let result = empty_directory(&bench.directory).and_then(|()| (scenario.run)(&mut bench));
+    bench.checks.ended(result)
+}
+
+/// The same without a machine in QEMU.
+fn run_native(scenario: Native, directory: PathBuf) -> Vec<Check> {
+    let cache = match Cache::open().and_then(|cache| empty_directory(&directory).map(|()| cache)) {
+        Ok(cache) => cache,
+        Err(error) => return Checks::default().ended(Err(error)),
+    };
+    let mut place = Place {
+        cache: &cache,
+        directory,
+        checks: Checks::default(),
+    };
+    let result = (scenario.run)(&mut place);
+    place.checks.ended(result)
 }
 
 #[cfg(test)]
@@ -234,10 +261,12 @@ mod tests {
         let mut names: Vec<&str> = cargo::ALL
             .iter()
             .map(|(name, ..)| *name)
-            .chain(ALL.iter().map(|scenario| scenario.name))
+            .chain(ALL.iter().chain(BENCHES).map(|scenario| scenario.name))
+            .chain(NATIVE.iter().map(|scenario| scenario.name))
             .collect();
+        let all = names.len();
         names.sort_unstable();
         names.dedup();
-        assert_eq!(names.len(), cargo::ALL.len() + ALL.len());
+        assert_eq!(names.len(), all);
     }
 }

@@ -32,6 +32,30 @@ pub(crate) struct Check {
     pub failure: Option<String>,
 }
 
+/// What was looked at, in order.
+#[derive(Default)]
+pub(crate) struct Checks(pub Vec<Check>);
+
+impl Checks {
+    /// Notes whether something is as it should be.
+    pub(crate) fn check(&mut self, name: &str, look: impl FnOnce() -> Result<()>) {
+        let failure = look().err().map(|error| format!("{error:#}"));
+        self.0.push(Check {
+            name: name.to_owned(),
+            failure,
+        });
+    }
+
+    /// What was looked at by a scenario that came to this end: one that couldn't go on has failed, whatever it had shown
+    /// before.
+    pub(crate) fn ended(mut self, result: Result<()>) -> Vec<Check> {
+        if result.is_err() {
+            self.check("runs to its end", || result);
+        }
+        self.0
+    }
+}
+
 /// A scenario's surroundings.
 pub(crate) struct Bench<'a> {
     /// What all scenarios share.
@@ -39,17 +63,13 @@ pub(crate) struct Bench<'a> {
     /// The scenario's own directory.
     pub directory: PathBuf,
     /// What was looked at so far.
-    pub checks: Vec<Check>,
+    pub checks: Checks,
 }
 
 impl Bench<'_> {
     /// Notes whether something is as it should be; the scenario goes on in any case.
     pub(crate) fn check(&mut self, name: &str, look: impl FnOnce() -> Result<()>) {
-        let failure = look().err().map(|error| format!("{error:#}"));
-        self.checks.push(Check {
-            name: name.to_owned(),
-            failure,
-        });
+        self.checks.check(name, look);
     }
 
     /// Disks of a layout, to be written to.

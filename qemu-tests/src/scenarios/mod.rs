@@ -7,17 +7,21 @@ mod boot_bench;
 mod fallback;
 mod initrd;
 mod layouts;
+mod native;
 mod rehearse;
+mod restarts;
 mod state;
 mod store;
 mod switch;
 mod switch_boot;
 mod switch_faults;
 mod switch_power;
+mod units;
 
 use anyhow::Result;
 
-pub(crate) use bench::{Bench, Check, TO_OFF, TO_PROMPT, empty_directory};
+pub(crate) use bench::{Bench, Check, Checks, TO_OFF, TO_PROMPT, empty_directory};
+pub(crate) use native::{Native, Place};
 
 /// Something that is shown on a machine, or on what is made for one.
 #[derive(Clone, Copy)]
@@ -94,6 +98,11 @@ pub(crate) const ALL: &[Scenario] = &[
         run: switch_power::power,
     },
     Scenario {
+        name: "restarts",
+        about: "what a switch would restart is what needrestart names, or the difference has a reason",
+        run: restarts::restarts,
+    },
+    Scenario {
         name: "absent-generation",
         about: "the entry's generation isn't there: the newest intact one runs, said and recorded",
         run: fallback::absent,
@@ -125,4 +134,11 @@ pub(crate) const BENCHES: &[Scenario] = &[Scenario {
     name: "bench-boot",
     about: "early boot beside initramfs-tools and dracut",
     run: boot_bench::boot,
+}];
+
+/// Those that need neither a machine in QEMU nor keel's programs.
+pub(crate) const NATIVE: &[Native] = &[Native {
+    name: "units",
+    about: "units that keel calls equal are equal to systemd, and what must differ differs",
+    run: units::units,
 }];
