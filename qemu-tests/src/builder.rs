@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 
 use crate::disk::{Bus, Disk, make_sparse};
 use crate::layout::{Layout, PASSPHRASE, STICK, SWAP_UUID, VOLUMES};
-use crate::machine::{Firmware, Machine};
+use crate::machine::{Firmware, Machine, Threads};
 use crate::rootfs::RootFileSystems;
 
 /// How long each step of the builder may take.
@@ -136,6 +136,7 @@ pub(crate) fn build(
         reboots: false,
         // A second one would only wait for the first: both run on one thread.
         processors: 1,
+        threads: Threads::One,
         memory_mib: 1536,
         directory: notes.to_owned(),
         log_name: format!("builder-{}", layout.name()),

@@ -10,7 +10,7 @@ use nix::sys::termios::{self, SetArg, Termios};
 
 use crate::disk::{Disk, Format};
 use crate::layout::{Layout, PASSPHRASE, ROOT_PASSWORD};
-use crate::machine::{Firmware, Machine};
+use crate::machine::{Firmware, Machine, Threads};
 use crate::made::Made;
 use crate::report::Phases;
 use crate::scenarios::{TO_OFF, TO_PROMPT};
@@ -40,6 +40,7 @@ pub(crate) fn demo(interactive: bool) -> Result<()> {
         state: None,
         reboots: interactive,
         processors: 2,
+        threads: Threads::One,
         memory_mib: 1024,
         directory: directory.clone(),
         log_name: "console".to_owned(),

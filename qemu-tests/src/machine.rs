@@ -43,6 +43,16 @@ pub(crate) enum Firmware {
     },
 }
 
+/// Who does the work of the processors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Threads {
+    /// One thread that of all.
+    One,
+    /// A thread that of each: quicker where nothing else runs, but QEMU 7.2 now and then runs code that the kernel has just
+    /// patched ("Oops: int3" early in the boot).
+    Several,
+}
+
 /// A machine to start.
 #[derive(Clone, Debug)]
 pub(crate) struct Machine {
@@ -62,6 +72,8 @@ pub(crate) struct Machine {
     pub autologin: bool,
     /// Processors.
     pub processors: u32,
+    /// QEMU's threads that do their work.
+    pub threads: Threads,
     /// Memory, in MiB.
     pub memory_mib: u32,
     /// Where the console's log goes.
@@ -128,11 +140,13 @@ impl Machine {
     }
 
     fn arguments(&self, console: &Path, control: &Path) -> Result<Vec<OsString>> {
-        // One thread for both processors: with one each, QEMU 7.2 now and then runs code that the kernel has just
-        // patched ("Oops: int3" early in the boot).
+        let accelerator = match self.threads {
+            Threads::One => "tcg,thread=single",
+            Threads::Several => "tcg,thread=multi",
+        };
         let mut arguments: Vec<OsString> = [
             "-accel",
-            "tcg,thread=single",
+            accelerator,
             "-cpu",
             // Without CMPXCHG16B: QEMU 7.2 now and then comes out of it with wrong flags, and the guest with a double fault.
             "max,-cx16",

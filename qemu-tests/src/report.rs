@@ -38,6 +38,7 @@ impl Figures {
     pub(crate) fn note_boot(&self, prefix: &str, report: &BootReport) {
         let phases = Phases::of(report);
         let named = [
+            ("kernel start to keel-init", phases.to_init),
             ("kernel start to prompt", phases.to_prompt),
             ("key derivation", Some(phases.key_derivation)),
             (
@@ -135,6 +136,8 @@ pub(crate) struct Generation {
 /// The times of a boot, in seconds.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Phases {
+    /// From the kernel's start to that of `keel-init`.
+    pub to_init: Option<f64>,
     /// From the kernel's start to the first prompt.
     pub to_prompt: Option<f64>,
     /// In keyslots.
@@ -164,6 +167,7 @@ impl Phases {
             .zip(at("passphrase"))
             .map(|(end, start)| end - start - key_derivation);
         Phases {
+            to_init: at("init"),
             to_prompt: at("prompt"),
             key_derivation,
             to_systemd,

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use crate::disk::Disk;
 use crate::guest::Shell;
 use crate::layout::{Layout, PASSPHRASE};
-use crate::machine::{Firmware, Machine, Running};
+use crate::machine::{Firmware, Machine, Running, Threads};
 use crate::made::Made;
 use crate::report::BootReport;
 use crate::tables::{SCRIPT, Tables};
@@ -114,6 +114,7 @@ impl Bench<'_> {
             state: None,
             reboots: false,
             processors: 2,
+            threads: Threads::One,
             memory_mib: 1024,
             directory: self.directory.clone(),
             log_name: log_name.to_owned(),
