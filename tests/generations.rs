@@ -106,3 +106,18 @@ fn nix_store_dir_and_nix_state_dir_move_the_store() {
         .env("NIX_STATE_DIR", &state));
     assert!(!String::from_utf8_lossy(&out.stderr).contains("error"));
 }
+
+#[test]
+fn a_reader_that_is_gone_is_no_fault() {
+    let store = Store::new();
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut keel = store.keel(&["generations"]);
+    let out = keel.stdout(writer.try_clone().unwrap()).output().unwrap();
+    assert_eq!(out.status.code(), Some(128 + libc::SIGPIPE));
+    assert_eq!(String::from_utf8(out.stderr).unwrap(), "");
+
+    let mut keel = store.keel(&["import", "name", "--no-initrd", "--rootfs", "/nonexistent"]);
+    let status = keel.stderr(writer).status().unwrap();
+    assert_eq!(status.code(), Some(1));
+}

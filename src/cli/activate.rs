@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Result, anyhow};
 
+use super::output::{self, outln};
 use crate::activate::{self, Event, Goal, Line, Machine, Options, Plan, Target, code, observe_systems, plan};
 use crate::boot::record::{Record, TrialState};
 use crate::systemd::Manager;
@@ -96,7 +97,7 @@ pub(super) fn run(kind: Kind, args: &Args) -> Result<u8> {
     match kind {
         Kind::Check => {
             machine.check_intact(&target.system)?;
-            println!("{} is intact", target.system);
+            outln!("{} is intact", target.system)?;
             Ok(code::DONE)
         }
         Kind::DryRun => dry_run(&machine, &target, args.json),
@@ -206,9 +207,9 @@ fn dry_run(machine: &Machine, target: &Target, json: bool) -> Result<u8> {
         plan(&observe_systems(&mut manager, &current, &target.system)?)
     };
     if json {
-        println!("{}", serde_json::to_string_pretty(&plan)?);
+        outln!("{}", serde_json::to_string_pretty(&plan)?)?;
     } else {
-        print!("{}", describe(&plan));
+        output::write(format_args!("{}", describe(&plan)))?;
     }
     Ok(if plan.is_partial() {
         code::REBOOT
@@ -273,36 +274,36 @@ pub(super) fn status(args: &StatusArgs) -> Result<u8> {
             "trial": record.trial,
             "switching": is_switching,
         });
-        println!("{}", serde_json::to_string_pretty(&status)?);
+        outln!("{}", serde_json::to_string_pretty(&status)?)?;
         return Ok(code::DONE);
     }
     let named = |system: &str| match machine.generation_of(system) {
         Some(number) => format!("generation {number}  {system}"),
         None => system.to_owned(),
     };
-    println!("runs       {}", named(&current));
-    println!("booted     {}", named(&booted));
-    println!(
+    outln!("runs       {}", named(&current))?;
+    outln!("booted     {}", named(&booted))?;
+    outln!(
         "last good  {}",
         record
             .last_good
             .as_deref()
             .map_or_else(|| "none yet".to_owned(), named)
-    );
+    )?;
     match &record.trial {
         Some(trial) => match &trial.state {
-            TrialState::Armed => println!("trial      generation {} at the next boot", trial.generation),
+            TrialState::Armed => outln!("trial      generation {} at the next boot", trial.generation)?,
             TrialState::Failed(reason) => {
-                println!("trial      generation {} failed: {reason}", trial.generation);
+                outln!("trial      generation {} failed: {reason}", trial.generation)?;
             }
         },
-        None => println!("trial      none"),
+        None => outln!("trial      none")?,
     }
     if is_switching {
-        println!("switching  right now");
+        outln!("switching  right now")?;
     }
     if let Some(fault) = fault {
-        println!("warning    {fault}");
+        outln!("warning    {fault}")?;
     }
     Ok(code::DONE)
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
+use super::output::{OutputError, errln, outln};
 use crate::boot::{
     self, Action, EfiVariables, EspError, Plan, PlanError, Selection, TrialBy, Update, UpdateError,
 };
@@ -95,29 +96,29 @@ pub fn update(args: &UpdateArgs) -> Result<Plan> {
         remove_first: args.remove_first,
         dry_run: args.dry_run,
     };
-    let plan = boot::update(&wanted, &mut |warning| eprintln!("keel: warning: {warning}"))?;
-    report(&plan, args);
+    let plan = boot::update(&wanted, &mut |warning| errln!("keel: warning: {warning}"))?;
+    report(&plan, args)?;
     Ok(plan)
 }
 
-fn report(plan: &Plan, args: &UpdateArgs) {
+fn report(plan: &Plan, args: &UpdateArgs) -> Result<(), OutputError> {
     for step in &plan.steps {
         let verb = if step.action == Action::Remove {
             "remove"
         } else {
             "write"
         };
-        println!("{verb:<6} {:>10}  {}  ({})", step.bytes, step.path, step.reason);
+        outln!("{verb:<6} {:>10}  {}  ({})", step.bytes, step.path, step.reason)?;
     }
     let state = match (plan.steps.is_empty(), args.dry_run) {
         (true, _) => "the boot menu is up to date",
         (false, true) => "nothing was changed (--dry-run)",
         (false, false) => "the boot menu was updated",
     };
-    println!(
+    outln!(
         "{}: {state}; {} bytes needed at the peak, {} were free",
         args.esp.display(),
         plan.needed,
         plan.free
-    );
+    )
 }

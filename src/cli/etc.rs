@@ -5,6 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
+use super::output::outln;
 use crate::activate::{Machine, replace_trees};
 use crate::root::{LocalKind, UPPER, local_changes, take_away};
 
@@ -49,7 +50,7 @@ pub(super) fn run(args: &Args) -> Result<u8> {
                     LocalKind::Added => 'A',
                     LocalKind::Removed => 'D',
                 };
-                println!("{mark} /etc/{}", change.path.display());
+                outln!("{mark} /etc/{}", change.path.display())?;
             }
             Ok(0)
         }
@@ -95,11 +96,11 @@ pub(super) fn run(args: &Args) -> Result<u8> {
             for path in &wanted {
                 let kept = take_away(&state, path)
                     .with_context(|| format!("/etc/{} can't be reset", path.display()))?;
-                println!(
+                outln!(
                     "/etc/{}: reset; what it was is in {}",
                     path.display(),
                     kept.display()
-                );
+                )?;
             }
             // An overlay doesn't notice what happens below it: /etc is mounted anew, without a moment of absence.
             replace_trees(&current).context("the reset shows only after a reboot")?;

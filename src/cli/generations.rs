@@ -5,6 +5,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::StoreArgs;
+use super::output::{self, outln};
 use crate::system::generation::{Damage, Generation, Profile, SYSTEM_PROFILE};
 use crate::system::packages::Packages;
 
@@ -57,14 +58,14 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
         .map(|generation| row(&profile, generation, current))
         .collect();
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&rows)?);
+        outln!("{}", serde_json::to_string_pretty(&rows)?)?;
     } else if rows.is_empty() {
-        println!(
+        outln!(
             "The profile {} has no generations (keel import makes one).",
             args.profile
-        );
+        )?;
     } else {
-        print!("{}", table(&rows));
+        output::write(format_args!("{}", table(&rows)))?;
     }
     Ok(())
 }

@@ -6,6 +6,7 @@ use anyhow::Context;
 
 use super::StoreArgs;
 use super::initrd::ImageArgs;
+use super::output::{errln, outln};
 use crate::initrd::build as build_initrd;
 use crate::system::health::Health;
 use crate::system::import::{Import, Initrd, InitrdInput, import};
@@ -84,26 +85,30 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
         clamp: source_date_epoch()?,
     };
     let mut waiting = |path: &Path| {
-        eprintln!(
+        errln!(
             "keel: import: another process holds {}: waiting for it",
             path.display()
         );
     };
     let done = import(
         &request,
-        &mut |notice| eprintln!("keel: import: {notice}"),
+        &mut |notice| errln!("keel: import: {notice}"),
         &mut waiting,
     )?;
-    println!("{}", done.system.absolute(layout.store_dir()));
+    outln!("{}", done.system.absolute(layout.store_dir()))?;
     let state = if done.is_new {
         "new generation"
     } else {
         "unchanged: generation"
     };
-    println!(
+    outln!(
         "{state} {} of profile {}: kernel {}, {} packages, {} new objects",
-        done.generation, args.profile, done.kernel_version, done.packages, done.new_objects
-    );
+        done.generation,
+        args.profile,
+        done.kernel_version,
+        done.packages,
+        done.new_objects
+    )?;
     Ok(())
 }
 

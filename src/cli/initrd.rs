@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
+use super::output::{OutputError, errln, outln};
 use crate::initrd::{Image, ModuleSet, Plan, PlanEntry, Recipe, build};
 
 /// Where modprobe looks, the weakest first (modprobe.d(5)).
@@ -79,7 +80,7 @@ impl ImageArgs {
     ) -> Result<Recipe> {
         let e2fsck = self.e2fsck.clone().or_else(|| static_e2fsck(usr));
         if e2fsck.is_none() {
-            eprintln!(
+            errln!(
                 "keel: warning: no static e2fsck was found (Debian: package e2fsck-static); \
                  with this initrd the root file system is not checked"
             );
@@ -115,32 +116,33 @@ pub fn run(args: &Args) -> Result<()> {
     let image = build(&recipe)?;
     crate::store::files::write_atomically(&args.output, &image.bytes, 0o644)
         .with_context(|| format!("{} can't be written", args.output.display()))?;
-    report(args, &recipe.kernel, &image);
+    report(args, &recipe.kernel, &image)?;
     Ok(())
 }
 
-fn report(args: &Args, kernel: &str, image: &Image) {
+fn report(args: &Args, kernel: &str, image: &Image) -> Result<(), OutputError> {
     let output = args.output.display();
     let Plan { entries, notes, .. } = &image.plan;
     if args.list {
         for PlanEntry { path, bytes, reason } in entries {
-            println!("{bytes:>9}  {path}  {reason}");
+            outln!("{bytes:>9}  {path}  {reason}")?;
         }
         for note in notes {
-            println!("note: {note}");
+            outln!("note: {note}")?;
         }
     } else if !notes.is_empty() {
-        eprintln!(
+        errln!(
             "{output}: {} notes on what isn't in the image; --list shows them",
             notes.len()
         );
     }
     let modules = entries.iter().filter(|entry| entry.is_module()).count();
-    eprintln!(
+    errln!(
         "{output}: {} bytes ({} of them microcode), {modules} modules of kernel {kernel}",
         image.bytes.len(),
         image.microcode_bytes,
     );
+    Ok(())
 }
 
 /// The keel-init that is shipped beside this program.

@@ -6,6 +6,7 @@ mod etc;
 mod generations;
 mod import;
 pub mod initrd;
+mod output;
 mod rehearse;
 
 use std::ffi::OsString;
@@ -78,6 +79,9 @@ impl StoreArgs {
     }
 }
 
+/// Exit code when nobody reads the output any more: a shell's for a program that SIGPIPE ended.
+const CLOSED_OUTPUT: u8 = 128 + 13;
+
 /// Runs the verb that the arguments ask for. Exit codes: 0 done, 1 failed, 2 wrong usage; those of a switch are in
 /// [`crate::activate::code`].
 pub fn main() -> ExitCode {
@@ -89,8 +93,11 @@ pub fn main() -> ExitCode {
     let name = verb.name();
     match verb.run() {
         Ok(code) => ExitCode::from(code),
+        Err(error) if matches!(error.downcast_ref(), Some(output::OutputError::Closed)) => {
+            ExitCode::from(CLOSED_OUTPUT)
+        }
         Err(error) => {
-            eprintln!("keel: {name}: {}", one_line(&error));
+            output::errln!("keel: {name}: {}", one_line(&error));
             ExitCode::from(exit_code(&error))
         }
     }
@@ -164,13 +171,13 @@ impl Verb {
             }
             Verb::Guard { pid, seconds } => {
                 let text = crate::activate::guard(pid, seconds, &machine()?).map_err(anyhow::Error::msg)?;
-                println!("{text}");
+                output::outln!("{text}")?;
                 Ok(0)
             }
             Verb::Healthy => {
                 let judgement = crate::activate::healthy(&machine()?).map_err(anyhow::Error::msg)?;
                 for words in &judgement.words {
-                    println!("{words}");
+                    output::outln!("{words}")?;
                 }
                 Ok(0)
             }

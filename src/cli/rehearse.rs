@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 use nix::sys::termios::{LocalFlags, SetArg, tcgetattr, tcsetattr};
 use zeroize::Zeroizing;
 
+use super::output::{errln, outln};
 use crate::rehearse::Rehearsal;
 
 /// Prove that the next boot will find and open everything, without changing anything.
@@ -70,10 +71,10 @@ pub(super) fn run(args: &Args) -> Result<u8> {
     }
     .run()?;
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
+        outln!("{}", serde_json::to_string_pretty(&report)?)?;
     } else {
         for line in report.lines(args.tables) {
-            println!("{line}");
+            outln!("{line}")?;
         }
     }
     Ok(report.exit_code())
@@ -88,8 +89,7 @@ fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>> {
 fn asked() -> Result<Zeroizing<Vec<u8>>> {
     let stdin = std::io::stdin();
     let before = if stdin.is_terminal() {
-        eprint!("Passphrase: ");
-        let _ = std::io::stderr().flush();
+        let _ = std::io::stderr().write_all(b"Passphrase: ");
         let before = tcgetattr(stdin.as_fd()).context("the terminal")?;
         let mut silent = before.clone();
         silent.local_flags.remove(LocalFlags::ECHO);
@@ -102,7 +102,7 @@ fn asked() -> Result<Zeroizing<Vec<u8>>> {
     let read = stdin.lock().read_until(b'\n', &mut line);
     if let Some(before) = before {
         let _ = tcsetattr(stdin.as_fd(), SetArg::TCSANOW, &before);
-        eprintln!();
+        errln!("");
     }
     let _length = read.context("no passphrase can be read")?;
     if line.last() == Some(&b'\n') {
