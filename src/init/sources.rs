@@ -88,8 +88,8 @@ impl Sources<'_> {
         self.loader.request_name(kind.name());
         if kind == Kind::Vfat {
             // Asked for when it is mounted, by a program that an initrd doesn't have.
-            for alias in ["nls_cp437", "nls_ascii", "nls_iso8859-1", "nls_utf8"] {
-                self.loader.request_alias(alias);
+            for name in ["nls_cp437", "nls_ascii", "nls_iso8859-1", "nls_utf8"] {
+                self.loader.request_if_there(name);
             }
         }
         self.loader.wait_idle();

@@ -98,6 +98,9 @@ impl PlanEntry {
     }
 }
 
+/// What vfat asks for when it's mounted; no dependency says so. Which of them depends on the kernel's configuration.
+const CHARACTER_SETS: &[&str] = &["nls_cp437", "nls_ascii", "nls_iso8859-1", "nls_utf8"];
+
 /// Reads all that an image is made of. Nothing is written.
 pub fn plan(recipe: &Recipe) -> Result<Plan, BuildError> {
     let tree = ModuleTree::read(&recipe.modules_directory, &recipe.kernel, &recipe.modprobe_d)?;
@@ -106,7 +109,19 @@ pub fn plan(recipe: &Recipe) -> Result<Plan, BuildError> {
         optional: false,
         origin: Origin::Named,
     });
-    let wishes: Vec<Wish> = named.chain(recipe.set.wishes()).collect();
+    let asked_at_mount = recipe
+        .modules
+        .iter()
+        .any(|name| name == "vfat")
+        .then_some(CHARACTER_SETS)
+        .into_iter()
+        .flatten()
+        .map(|name| Wish {
+            name: (*name).to_owned(),
+            optional: true,
+            origin: Origin::Named,
+        });
+    let wishes: Vec<Wish> = named.chain(asked_at_mount).chain(recipe.set.wishes()).collect();
     let resolved = tree.resolve(&wishes)?;
 
     let mut parts = Parts::default();

@@ -70,7 +70,7 @@ pub(super) fn stick(bench: &mut Bench<'_>) -> Result<()> {
     bench.made.keel.initrd_with(
         &bench.made.systems.modules,
         "common",
-        &["usb_storage", "vfat", "nls_cp437", "nls_ascii"],
+        &["usb_storage", "vfat"],
         &initrd,
     )?;
     let mut machine = bench.without_menu(Layout::Stick, &disks, "plugged-in-late")?;

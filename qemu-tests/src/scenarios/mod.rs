@@ -6,6 +6,7 @@ mod boot;
 mod boot_bench;
 mod fallback;
 mod initrd;
+mod keyslot_bench;
 mod layouts;
 mod native;
 mod rehearse;
@@ -133,7 +134,10 @@ pub(crate) const ALL: &[Scenario] = &[
 pub(crate) const BENCHES: &[Scenario] = &[Scenario {
     name: "bench-boot",
     about: "early boot beside initramfs-tools and dracut",
-    run: boot_bench::boot,
+    run: |bench| {
+        keyslot_bench::keyslots(bench)?;
+        boot_bench::boot(bench)
+    },
 }];
 
 /// Those that need neither a machine in QEMU nor keel's programs.

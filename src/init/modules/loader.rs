@@ -169,6 +169,13 @@ impl Loader {
         let _ = state.missing.insert(missing);
     }
 
+    /// Loads a module by its name or an alias, if there is one: nothing is missed without it.
+    pub fn request_if_there(&self, name: &str) {
+        if let Found::Modules(indices) = self.shared.lookup.by_name(name) {
+            self.request(self.shared.lock(), &indices);
+        }
+    }
+
     fn request(&self, mut state: MutexGuard<'_, State>, indices: &[usize]) {
         let idle = state.order.is_idle();
         for index in indices {
