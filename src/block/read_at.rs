@@ -23,7 +23,11 @@ impl ReadAt for File {
         use std::io::{Seek, SeekFrom};
         // Metadata says 0 for a block device; its end is where a seek ends.
         let mut handle = self.try_clone()?;
-        handle.seek(SeekFrom::End(0))
+        // The clone shares the position with this one.
+        let position = handle.stream_position()?;
+        let end = handle.seek(SeekFrom::End(0))?;
+        let _ = handle.seek(SeekFrom::Start(position))?;
+        Ok(end)
     }
 }
 

@@ -135,7 +135,7 @@ fn copy_header(file: &File, copy: &Path) -> Result<(), String> {
     if len > HEADER_MAX {
         return Err(format!("a file of {len} bytes is no detached header"));
     }
-    let written = fs::create_dir_all(HEADERS).and_then(|()| {
+    let written = fs::create_dir_all(copy.parent().unwrap_or(copy)).and_then(|()| {
         let mut source = file.try_clone()?;
         io::copy(&mut source, &mut File::create(copy)?)
     });

@@ -96,3 +96,13 @@ fn a_device_without_a_file_system_is_named() {
     let error = machine.sources().key(&source, &options("")).unwrap().unwrap_err();
     assert_eq!(error, "/dev/key has no file system that keel knows");
 }
+
+#[test]
+fn a_header_on_a_file_system_is_copied_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let content: Vec<u8> = (0..=255).cycle().take(100_000).collect();
+    fs::write(dir.path().join("header"), &content).unwrap();
+    let copy = dir.path().join("headers/uuid");
+    copy_header(&File::open(dir.path().join("header")).unwrap(), &copy).unwrap();
+    assert_eq!(fs::read(copy).unwrap(), content);
+}
