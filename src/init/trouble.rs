@@ -176,6 +176,16 @@ impl Boot {
                     .map(|line| format!("  {line}")),
             );
         }
+        for volume in &self.detached {
+            let missing = match self.devices.find(&volume.data) {
+                None => format!("the device of its data, {}", volume.data),
+                Some(_) => format!("its header, {}", volume.header),
+            };
+            text.push(format!(
+                "LUKS volume {} is incomplete: {missing}, hasn't appeared.",
+                volume.uuid
+            ));
+        }
         text.extend(self.groups.explain());
         let served = modules::served("/sys".as_ref());
         let is_served = |line: &str| {

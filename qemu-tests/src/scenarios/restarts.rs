@@ -19,6 +19,9 @@ const CHANGES: [(&str, &str); 4] = [
     ("libc", "usr/lib/x86_64-linux-gnu/libc.so.6"),
 ];
 
+/// Where a machine of keel's keeps local changes in /etc; here there are none.
+const UPPER: &str = "var/lib/keel/etc/upper";
+
 /// What needrestart writes before a service's name.
 const SERVICE: &str = "NEEDRESTART-SVC: ";
 
@@ -50,6 +53,7 @@ pub(super) fn restarts(bench: &mut Bench<'_>) -> Result<()> {
     let root = bench.directory.join("root");
     fs::create_dir(&root).context("the store's root can't be made")?;
     let old = bench.made.keel.import_tree(&root, &tree)?;
+    fs::create_dir_all(tree.join(UPPER)).context("the directory of local changes can't be made")?;
     for (name, file) in CHANGES {
         let changed = fs::canonicalize(tree.join(file)).with_context(|| format!("Debian has no {file}"))?;
         let new = with_change(&changed, || bench.made.keel.import_tree(&root, &tree))?;
