@@ -35,7 +35,7 @@ pub(crate) struct Made {
     /// The root with the store, as it's on the disks.
     pub root: PathBuf,
     contents_key: Key,
-    layouts: [(Layout, Mutex<Option<Disks>>); 4],
+    layouts: [(Layout, Mutex<Option<Disks>>); Layout::ALL.len()],
     switching: Mutex<Option<Switching>>,
     peers: Mutex<Option<Peers>>,
     notes: PathBuf,
@@ -83,13 +83,7 @@ impl Made {
             },
             root,
             contents_key,
-            layouts: [
-                Layout::Main,
-                Layout::Striped,
-                Layout::LargeBlocks,
-                Layout::LuksOnLvm,
-            ]
-            .map(|layout| (layout, Mutex::new(None))),
+            layouts: Layout::ALL.map(|layout| (layout, Mutex::new(None))),
             switching: Mutex::new(None),
             peers: Mutex::new(None),
             notes: notes.to_owned(),

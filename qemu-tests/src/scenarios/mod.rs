@@ -5,6 +5,7 @@ mod bench;
 mod boot;
 mod boot_bench;
 mod fallback;
+mod hibernate;
 mod initrd;
 mod layouts;
 mod rehearse;
@@ -52,6 +53,26 @@ pub(crate) const ALL: &[Scenario] = &[
         name: "luks-on-lvm",
         about: "the root's LUKS volume in a logical volume",
         run: layouts::luks_on_lvm,
+    },
+    Scenario {
+        name: "btrfs",
+        about: "a subvolume of Btrfs on LUKS without LVM",
+        run: layouts::btrfs,
+    },
+    Scenario {
+        name: "hibernate",
+        about: "a session goes to the encrypted swap space and comes back, told by systemd's EFI variable and by resume=",
+        run: hibernate::hibernate,
+    },
+    Scenario {
+        name: "plain-lvm",
+        about: "the root on LVM without encryption, named by its label",
+        run: layouts::plain_lvm,
+    },
+    Scenario {
+        name: "bare-partition",
+        about: "XFS on a partition, named by its PARTUUID",
+        run: layouts::bare_partition,
     },
     Scenario {
         name: "store",
