@@ -1,10 +1,11 @@
 #!/bin/sh
 # PID 1 of the builder machine: makes the disks of one layout by Debian's own tools, says what they load into the
 # kernel, and switches off. The kernel hands its parameters over as variables:
-#   layout      lvm-on-luks or luks-on-lvm
+#   layout      lvm-on-luks, luks-on-lvm, lvm, luks or partition: what the root lies in
 #   luks_uuids  one for each target disk (lvm-on-luks), or one
 #   names       the mappings' names, in the same order
-#   passphrase, root_mib, swap_mib, swap_uuid, stripes
+#   file_system ext4, xfs or btrfs; subvolume is the root's on btrfs
+#   passphrase, root_mib, root_uuid, partition_uuid, swap_mib, swap_uuid, stripes
 #   stick       label of the file system on the last disk, a stick: then the first volume is LUKS1 and the second one's
 #               header lies on the stick, with keyfiles for both
 # Disks: vda the root file system's image, vdb the ESP's contents as a tar archive, vdc and on the targets.
@@ -31,7 +32,7 @@ mount -t sysfs sysfs /sys
 mountpoint -q /dev || mount -t devtmpfs devtmpfs /dev
 mount -t tmpfs tmpfs /run
 mkdir -p /run/cryptsetup /run/lock/lvm
-modprobe -a virtio_pci virtio_blk dm_mod dm_crypt xts cbc essiv ext4 vfat nls_cp437 nls_ascii af_alg algif_skcipher algif_hash
+modprobe -a virtio_pci virtio_blk dm_mod dm_crypt xts cbc essiv ext4 xfs btrfs vfat nls_cp437 nls_ascii af_alg algif_skcipher algif_hash
 cat >/etc/lvm/lvmlocal.conf <<EOF
 activation { udev_sync = 0 udev_rules = 0 monitoring = 0 }
 devices { use_devicesfile = 0 obtain_device_list_from_udev = 0 external_device_info_source = "none" }
@@ -54,7 +55,8 @@ say "partitions on" $targets
 partitions=""
 for disk in $targets; do
     if [ -z "$partitions" ]; then
-        printf 'label: gpt\nsize=300MiB, type=U, name=esp\ntype=L, name=keel-1\n' | sfdisk --quiet "$disk"
+        printf 'label: gpt\nsize=300MiB, type=U, name=esp\ntype=L, name=keel-1, uuid=%s\n' "$partition_uuid" |
+            sfdisk --quiet "$disk"
         esp=${disk}1
         partitions=${disk}2
     else
@@ -127,11 +129,48 @@ luks-on-lvm)
     each_volume unlock_one /dev/vg/crypt
     root=${mapped# }
     ;;
+lvm)
+    vgcreate -q vg $partitions
+    lvcreate -q -y -Wn -Zn -n root -L "${root_mib}m" vg
+    lvcreate -q -y -Wn -Zn -n swap -L "${swap_mib}m" vg
+    root=/dev/vg/root
+    ;;
+luks)
+    each_volume encrypt_one "$partitions"
+    each_volume unlock_one "$partitions"
+    root=${mapped# }
+    ;;
+partition)
+    root=$partitions
+    ;;
 esac
 
 say "root file system"
-e2image -ra /dev/vda "$root"
-mkswap -q -U "$swap_uuid" -L swap /dev/vg/swap
+fill() {
+    mount -t ext4 -o ro,noload /dev/vda /run/image
+    cp -a /run/image/. "$1"
+    umount /run/image /run/root
+}
+mkdir /run/image /run/root
+case $file_system in
+ext4)
+    e2image -ra /dev/vda "$root"
+    ;;
+xfs)
+    mkfs.xfs -q -f -m "uuid=$root_uuid" -L root "$root"
+    mount -t xfs "$root" /run/root
+    fill /run/root
+    ;;
+btrfs)
+    mkfs.btrfs -q -U "$root_uuid" -L root "$root"
+    mount -t btrfs "$root" /run/root
+    btrfs -q subvolume create "/run/root/$subvolume"
+    fill "/run/root/$subvolume"
+    ;;
+esac
+case $layout in
+*lvm*) mkswap -q -U "$swap_uuid" -L swap /dev/vg/swap ;;
+esac
 sync
 
 say "once more from the start, as a boot does it"
@@ -149,8 +188,20 @@ luks-on-lvm)
     vgchange -q -ay vg
     each_volume unlock_one /dev/vg/crypt
     ;;
+lvm)
+    vgchange -q -an vg
+    vgchange -q -ay vg
+    ;;
+luks)
+    each_volume close_one "$partitions"
+    each_volume unlock_one "$partitions"
+    ;;
 esac
-e2fsck -fn "$root"
+case $file_system in
+ext4) e2fsck -fn "$root" ;;
+xfs) xfs_repair -n "$root" ;;
+btrfs) btrfs check "$root" ;;
+esac
 echo "KEEL-TABLES-BEGIN"
 @TABLES@
 echo "KEEL-TABLES-END"
@@ -163,6 +214,12 @@ lvm-on-luks)
 luks-on-lvm)
     each_volume close_one /dev/vg/crypt
     vgchange -q -an vg
+    ;;
+lvm)
+    vgchange -q -an vg
+    ;;
+luks)
+    each_volume close_one "$partitions"
     ;;
 esac
 [ -z "$header" ] || umount /run/stick

@@ -7,15 +7,18 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use crate::disk::{Bus, Disk, make_sparse};
-use crate::layout::{Layout, PASSPHRASE, STICK, SWAP_UUID, VOLUMES};
+use crate::layout::{
+    Layout, PASSPHRASE, ROOT_PARTITION_UUID, ROOT_UUID, STICK, SUBVOLUME, SWAP_UUID, VOLUMES,
+};
 use crate::machine::{Firmware, Machine, Threads};
 use crate::rootfs::RootFileSystems;
 
 /// How long each step of the builder may take.
 const STEP: Duration = Duration::from_mins(6);
 
-const SWAP_MIB: u64 = 64;
 const STICK_MIB: u64 = 64;
+/// Room for the memory of a machine that hibernates.
+const SWAP_MIB: u64 = 512;
 /// Beside root and swap: ESP, partition table, LUKS headers, LVM metadata.
 const OVERHEAD_MIB: u64 = 300 + 64;
 const MIB: u64 = 1 << 20;
@@ -108,8 +111,11 @@ pub(crate) fn build(
     };
     let mut command_line = format!(
         "console=ttyS0 quiet layout={} root_mib={root_mib} swap_mib={SWAP_MIB} swap_uuid={SWAP_UUID} \
-         luks_uuids={} names={} \"passphrase={PASSPHRASE}\"",
+         root_uuid={ROOT_UUID} \
+         partition_uuid={ROOT_PARTITION_UUID} file_system={} subvolume={SUBVOLUME} luks_uuids={} names={} \
+         \"passphrase={PASSPHRASE}\"",
         layout.order(),
+        layout.file_system().name(),
         list(|(uuid, _)| uuid),
         list(|(_, name)| name),
     );

@@ -16,7 +16,9 @@ pub(crate) fn script() -> String {
 }
 
 const PROGRAMS: &[&str] = &[
+    "usr/bin/btrfs",
     "usr/bin/cat",
+    "usr/bin/cp",
     "usr/bin/dash",
     "usr/bin/head",
     "usr/bin/ls",
@@ -34,12 +36,15 @@ const PROGRAMS: &[&str] = &[
     "usr/sbin/e2fsck",
     "usr/sbin/e2image",
     "usr/sbin/lvcreate",
+    "usr/sbin/mkfs.btrfs",
     "usr/sbin/mkfs.vfat",
+    "usr/sbin/mkfs.xfs",
     "usr/sbin/mkswap",
     "usr/sbin/modprobe",
     "usr/sbin/sfdisk",
     "usr/sbin/vgchange",
     "usr/sbin/vgcreate",
+    "usr/sbin/xfs_repair",
 ];
 
 /// Opened while running: by threads that are cancelled, and by LVM.
@@ -61,6 +66,8 @@ const MODULES: &[&str] = &[
     "essiv",
     "aesni_intel",
     "ext4",
+    "xfs",
+    "btrfs",
     "crc32c_generic",
     "vfat",
     "nls_cp437",

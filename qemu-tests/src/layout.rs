@@ -8,6 +8,10 @@ pub(crate) const PASSPHRASE: &str = "correct horse";
 pub(crate) const ROOT_PASSWORD: &str = "keel";
 /// UUID of the root file system.
 pub(crate) const ROOT_UUID: &str = "5f0b3c5e-7a10-4c5b-9d57-6b65656c0001";
+/// UUID of the root's entry in the partition table, where the root lies on a partition.
+pub(crate) const ROOT_PARTITION_UUID: &str = "5f0b3c5e-7a10-4c5b-9d57-6b65656c0021";
+/// The subvolume that holds a root on Btrfs.
+pub(crate) const SUBVOLUME: &str = "@";
 /// UUID of the swap area.
 pub(crate) const SWAP_UUID: &str = "5f0b3c5e-7a10-4c5b-9d57-6b65656c0002";
 /// UUIDs of the LUKS volumes, and their mappings' names.
@@ -30,6 +34,48 @@ pub(crate) enum Layout {
     /// Two NVMe disks with a root that is striped over both: LUKS1 on one; the other has only the data of a LUKS2 volume
     /// whose header is on a USB stick. Keyfiles for both are on the stick, too.
     Stick,
+    /// One NVMe disk: LVM with root and swap, nothing encrypted.
+    PlainLvm,
+    /// One NVMe disk: XFS on a partition.
+    BarePartition,
+    /// One NVMe disk: LUKS2 with Btrfs in it, the root in a subvolume.
+    Btrfs,
+}
+
+/// The file system that holds a root.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FileSystem {
+    /// A copy of an image.
+    Ext4,
+    /// Made and filled in the builder.
+    Xfs,
+    /// Likewise; the root is the subvolume [`SUBVOLUME`].
+    Btrfs,
+}
+
+impl FileSystem {
+    /// Its type.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            FileSystem::Ext4 => "ext4",
+            FileSystem::Xfs => "xfs",
+            FileSystem::Btrfs => "btrfs",
+        }
+    }
+}
+
+impl Layout {
+    /// All of them.
+    pub(crate) const ALL: [Layout; 8] = [
+        Layout::Main,
+        Layout::Striped,
+        Layout::LargeBlocks,
+        Layout::LuksOnLvm,
+        Layout::Stick,
+        Layout::PlainLvm,
+        Layout::BarePartition,
+        Layout::Btrfs,
+    ];
 }
 
 /// Label of the stick's file system.
@@ -44,6 +90,18 @@ impl Layout {
             Layout::LargeBlocks => "large-blocks",
             Layout::LuksOnLvm => "luks-on-lvm",
             Layout::Stick => "stick",
+            Layout::PlainLvm => "plain-lvm",
+            Layout::BarePartition => "bare-partition",
+            Layout::Btrfs => "btrfs",
+        }
+    }
+
+    /// What the root is on.
+    pub(crate) fn file_system(self) -> FileSystem {
+        match self {
+            Layout::BarePartition => FileSystem::Xfs,
+            Layout::Btrfs => FileSystem::Btrfs,
+            _ => FileSystem::Ext4,
         }
     }
 
@@ -70,26 +128,42 @@ impl Layout {
 
     /// The script's word for what is in what.
     pub(crate) fn order(self) -> &'static str {
-        if self == Layout::LuksOnLvm {
-            "luks-on-lvm"
-        } else {
-            "lvm-on-luks"
+        match self {
+            Layout::Main | Layout::Striped | Layout::LargeBlocks => "lvm-on-luks",
+            Layout::LuksOnLvm => "luks-on-lvm",
+            Layout::PlainLvm => "lvm",
+            Layout::BarePartition => "partition",
+            Layout::Btrfs => "luks",
         }
     }
 
-    /// `root=`
-    pub(crate) fn root(self) -> &'static str {
-        if self == Layout::LuksOnLvm {
-            "/dev/mapper/crypt1"
-        } else {
-            "/dev/vg/root"
+    /// `root=`, in another form for each of the layouts that share no boot menu.
+    pub(crate) fn root(self) -> String {
+        match self {
+            Layout::Main | Layout::Striped | Layout::LargeBlocks => "/dev/vg/root".to_owned(),
+            Layout::LuksOnLvm => "/dev/mapper/crypt1".to_owned(),
+            Layout::PlainLvm => "/dev/disk/by-label/root".to_owned(),
+            Layout::BarePartition => format!("PARTUUID={ROOT_PARTITION_UUID}"),
+            Layout::Btrfs => format!("UUID={ROOT_UUID}"),
         }
+    }
+
+    /// `root=` and what belongs to it.
+    pub(crate) fn root_parameters(self) -> Vec<String> {
+        let mut parameters = vec![
+            format!("root={}", self.root()),
+            format!("rootfstype={}", self.file_system().name()),
+        ];
+        if self.file_system() == FileSystem::Btrfs {
+            parameters.push(format!("rootflags=subvol={SUBVOLUME}"));
+        }
+        parameters
     }
 
     /// What the kernel is told. The volumes of every layout are named, those of another one don't appear: so one boot
     /// menu serves all layouts whose root has the same name.
     pub(crate) fn parameters(self) -> Vec<String> {
-        let mut parameters = vec![format!("root={}", self.root()), "rootfstype=ext4".to_owned()];
+        let mut parameters = self.root_parameters();
         parameters.extend(
             VOLUMES
                 .iter()

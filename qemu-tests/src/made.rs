@@ -36,7 +36,7 @@ pub(crate) struct Made {
     /// The root with the store, as it's on the disks.
     pub root: PathBuf,
     contents_key: Key,
-    layouts: [(Layout, Mutex<Option<Disks>>); 5],
+    layouts: [(Layout, Mutex<Option<Disks>>); Layout::ALL.len()],
     switching: Mutex<Option<Switching>>,
     peers: Mutex<Option<Peers>>,
     notes: PathBuf,
@@ -84,14 +84,7 @@ impl Made {
             },
             root,
             contents_key,
-            layouts: [
-                Layout::Main,
-                Layout::Striped,
-                Layout::LargeBlocks,
-                Layout::LuksOnLvm,
-                Layout::Stick,
-            ]
-            .map(|layout| (layout, Mutex::new(None))),
+            layouts: Layout::ALL.map(|layout| (layout, Mutex::new(None))),
             switching: Mutex::new(None),
             peers: Mutex::new(None),
             notes: notes.to_owned(),

@@ -13,6 +13,7 @@ use crate::process::Tool;
 
 /// What is installed. No initramfs generator: keel builds the initrd.
 const PACKAGES: &[&str] = &[
+    "btrfs-progs",
     "cryptsetup-bin",
     "dbus",
     "dmsetup",
@@ -31,6 +32,7 @@ const PACKAGES: &[&str] = &[
     "systemd-sysv",
     "udev",
     "util-linux",
+    "xfsprogs",
     STUB,
 ];
 

@@ -12,6 +12,10 @@ pub(crate) const TROUBLE: &str = "This boot can't go on";
 pub(crate) const WHAT_NOW: &str = "What now?";
 /// The root file system isn't there.
 pub(crate) const ROOT_ABSENT: &str = "hasn't appeared";
+/// Early boot hands the machine to a hibernated system.
+pub(crate) const RESUMING: &str = "Resuming the hibernated system";
+/// The kernel couldn't load it.
+pub(crate) const DID_NOT_COME_BACK: &str = "didn't come back";
 /// systemd-boot counts down.
 pub(crate) const BOOT_MENU: &str = "Boot in";
 /// The root shell of a test machine: after a login, and as the first program, when no host name is set yet.

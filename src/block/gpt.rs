@@ -1,5 +1,5 @@
-//! GUID partition tables (UEFI specification 2.10, section 5.3). The kernel reads them itself; images of disks have only
-//! this.
+//! GUID partition tables (UEFI specification 2.10, section 5.3). The kernel reads them itself, but doesn't say all of it; images
+//! of disks have only this.
 
 use std::io;
 

@@ -2,10 +2,10 @@
 //! through [`ReadAt`], so that the initrd, `keel rehearse` and the tests share them.
 
 pub mod dm;
-#[cfg(feature = "tools")]
 pub mod gpt;
 pub mod luks;
 pub mod lvm;
+pub mod partition;
 pub mod probe;
 mod read_at;
 

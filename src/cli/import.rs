@@ -47,13 +47,25 @@ pub(super) struct Args {
     store: StoreArgs,
 }
 
+/// The type of the root file system, when the kernel's parameters say it: its module belongs into the initrd, whatever
+/// the set.
+fn root_file_system(parameters: &[String]) -> Option<&str> {
+    let named = parameters
+        .iter()
+        .filter_map(|parameter| parameter.strip_prefix("rootfstype="));
+    named.last().filter(|kind| !matches!(*kind, "" | "auto"))
+}
+
 pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     let layout = args.store.layout()?;
     let build = |input: InitrdInput<'_>| -> Result<Vec<u8>, Box<dyn std::error::Error + Send + Sync>> {
         let modprobe_d = vec![input.usr.join("lib/modprobe.d"), input.etc.join("modprobe.d")];
-        let recipe = args
+        let mut recipe = args
             .image
             .recipe(input.kernel_version, input.modules, modprobe_d, input.usr)?;
+        recipe
+            .modules
+            .extend(root_file_system(&args.kernel_params).map(str::to_owned));
         Ok(build_initrd(&recipe)?.bytes)
     };
     let keel = match &args.keel {

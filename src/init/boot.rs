@@ -44,6 +44,8 @@ pub(super) struct Boot {
     /// Volumes with detached headers that aren't complete.
     pub detached: Vec<Detached>,
     pub groups: VolumeGroups,
+    /// A hibernated system was looked for.
+    pub resume_is_settled: bool,
     uevents: UeventSocket,
 }
 
@@ -80,6 +82,7 @@ impl Boot {
             keyring: Keyring::default(),
             detached: Vec::new(),
             groups: VolumeGroups::default(),
+            resume_is_settled: false,
             uevents,
         };
         for name in ALWAYS {

@@ -2,66 +2,10 @@
 //! (dracut.cmdline(7), kernel-command-line(7), systemd-cryptsetup-generator(8)).
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::path::{Component, Path, PathBuf};
 
+pub use super::device_spec::DeviceSpec;
 use super::fsck::Check;
 pub use super::luks_parameters::{LuksParameters, Source, VolumeOptions};
-
-/// A device as `root=` and `resume=` name it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum DeviceSpec {
-    /// A path below `/dev`, such as `/dev/vg/root`.
-    Path(PathBuf),
-    /// `UUID=`: of the file system.
-    Uuid(String),
-    /// `LABEL=`: of the file system.
-    Label(String),
-    /// `PARTUUID=`: of the entry in the partition table.
-    PartUuid(String),
-    /// `PARTLABEL=`: of the entry in the partition table.
-    PartLabel(String),
-}
-
-impl DeviceSpec {
-    /// Reads what stands behind `root=`. `None` when it names no device.
-    pub fn parse(text: &str) -> Option<DeviceSpec> {
-        type Make = fn(String) -> DeviceSpec;
-        const TAGS: [(&str, &str, Make); 4] = [
-            ("UUID", "/dev/disk/by-uuid/", DeviceSpec::Uuid),
-            ("LABEL", "/dev/disk/by-label/", DeviceSpec::Label),
-            ("PARTUUID", "/dev/disk/by-partuuid/", DeviceSpec::PartUuid),
-            ("PARTLABEL", "/dev/disk/by-partlabel/", DeviceSpec::PartLabel),
-        ];
-        // Without doubled slashes, so that it equals the names that devices are given here.
-        let path: PathBuf = Path::new(text).components().collect();
-        for (tag, directory, make) in TAGS {
-            let tagged = text.strip_prefix(tag).and_then(|rest| rest.strip_prefix('='));
-            let linked = || path.to_str()?.strip_prefix(directory).map(unescaped);
-            if let Some(value) = tagged
-                .map(|value| value.trim_matches('"').to_owned())
-                .or_else(linked)
-            {
-                return (!value.is_empty()).then(|| make(value));
-            }
-        }
-        let below = path.starts_with("/dev") && path.components().count() > 2;
-        let stays = !path.components().any(|part| part == Component::ParentDir);
-        (below && stays).then_some(DeviceSpec::Path(path))
-    }
-}
-
-impl fmt::Display for DeviceSpec {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            DeviceSpec::Path(path) => write!(f, "{}", path.display()),
-            DeviceSpec::Uuid(value) => write!(f, "UUID={value}"),
-            DeviceSpec::Label(value) => write!(f, "LABEL={value}"),
-            DeviceSpec::PartUuid(value) => write!(f, "PARTUUID={value}"),
-            DeviceSpec::PartLabel(value) => write!(f, "PARTLABEL={value}"),
-        }
-    }
-}
 
 /// `fsck.mode=`
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -122,6 +66,10 @@ pub struct CommandLine {
     pub lvm: LvmParameters,
     /// `resume=`, unless `noresume`.
     pub resume: Option<DeviceSpec>,
+    /// `resume_offset=`: where a swap file begins on the device, in pages.
+    pub resume_offset: u64,
+    /// `noresume`, or `hibernate=` with a value that means it.
+    pub no_resume: bool,
     /// `fsck.mode=` and `fsck.repair=`
     pub fsck: Check,
     /// `keel.system=`
@@ -155,7 +103,6 @@ impl CommandLine {
     pub fn parse(text: &str) -> (CommandLine, Vec<Warning>) {
         let mut line = CommandLine::default();
         let mut warnings = Vec::new();
-        let mut no_resume = false;
         let parameters = split(text);
         for parameter in &parameters {
             // What follows is for init(1), not for us (Linux, Documentation/admin-guide/kernel-parameters.rst).
@@ -168,7 +115,6 @@ impl CommandLine {
             };
             // In names, `-` and `_` are one to the kernel (`parameq`) and to systemd (`proc_cmdline_key_streq`).
             let key = &underscored(key);
-            no_resume |= key == "noresume";
             if let Err(reason) = line.take(key, value) {
                 warnings.push(Warning {
                     parameter: parameter.clone(),
@@ -176,7 +122,7 @@ impl CommandLine {
                 });
             }
         }
-        if no_resume {
+        if line.no_resume {
             line.resume = None;
         }
         if text.matches('"').count() % 2 == 1 {
@@ -193,6 +139,14 @@ impl CommandLine {
         match key {
             "root" => self.root = Some(device(text)?),
             "resume" => self.resume = Some(device(text)?),
+            "resume_offset" => {
+                self.resume_offset = text
+                    .parse()
+                    .map_err(|_| "it takes a number of pages".to_owned())?;
+            }
+            "noresume" => self.no_resume = true,
+            // Linux, Documentation/admin-guide/kernel-parameters.txt
+            "hibernate" if matches!(text, "noresume" | "no") => self.no_resume = true,
             "rootfstype" => {
                 self.root_kind = Some(text.to_owned()).filter(|kind| !matches!(kind.as_str(), "" | "auto"));
             }
@@ -320,8 +274,7 @@ fn split(text: &str) -> Vec<String> {
 }
 
 fn device(text: &str) -> Result<DeviceSpec, String> {
-    DeviceSpec::parse(text)
-        .ok_or_else(|| "it takes /dev/…, UUID=, LABEL=, PARTUUID= or PARTLABEL=".to_owned())
+    DeviceSpec::parse(text).map_err(|refusal| refusal.to_string())
 }
 
 fn system(text: &str) -> Result<String, String> {
@@ -375,24 +328,6 @@ fn machine_id(text: &str) -> Result<String, String> {
     }
 }
 
-/// Undoes udev's `\xNN` in the names of `/dev/disk/by-*`.
-fn unescaped(name: &str) -> String {
-    let mut bytes = Vec::with_capacity(name.len());
-    let mut rest = name.as_bytes();
-    while let Some(first) = rest.first() {
-        let code = rest
-            .strip_prefix(b"\\x")
-            .and_then(|hex| std::str::from_utf8(hex.get(..2)?).ok());
-        let (byte, length) = match code.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
-            Some(byte) => (byte, 4),
-            None => (*first, 1),
-        };
-        bytes.push(byte);
-        rest = rest.get(length..).unwrap_or_default();
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
 fn underscored(name: &str) -> String {
     name.replace('-', "_")
 }
@@ -409,42 +344,6 @@ mod tests {
         let (line, warnings) = CommandLine::parse(text);
         assert_eq!(warnings, []);
         line
-    }
-
-    #[test]
-    fn devices_are_named_in_every_usual_way() {
-        let table = [
-            ("/dev/vg/root", DeviceSpec::Path("/dev/vg/root".into())),
-            ("UUID=ab", DeviceSpec::Uuid("ab".into())),
-            ("/dev/disk/by-uuid/ab", DeviceSpec::Uuid("ab".into())),
-            ("LABEL=my root", DeviceSpec::Label("my root".into())),
-            ("PARTUUID=1-2", DeviceSpec::PartUuid("1-2".into())),
-            ("/dev/disk/by-partlabel/x", DeviceSpec::PartLabel("x".into())),
-            (
-                r"/dev/disk/by-label/my\x20r\xc3\xb6\q",
-                DeviceSpec::Label(r"my rö\q".into()),
-            ),
-            ("UUID=\"ab\"", DeviceSpec::Uuid("ab".into())),
-            ("//dev/disk//by-label/a", DeviceSpec::Label("a".into())),
-            (
-                "/dev//mapper/vg-root",
-                DeviceSpec::Path("/dev/mapper/vg-root".into()),
-            ),
-        ];
-        for (text, spec) in table {
-            assert_eq!(DeviceSpec::parse(text), Some(spec), "{text}");
-        }
-        for text in [
-            "",
-            "/dev",
-            "/",
-            "UUID=",
-            "nfs",
-            "/etc/passwd",
-            "/dev/../etc/passwd",
-        ] {
-            assert_eq!(DeviceSpec::parse(text), None, "{text}");
-        }
     }
 
     #[test]

@@ -7,9 +7,11 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::cmdline::DeviceSpec;
+use super::device_spec::means;
 use super::uevent::Uevent;
 use crate::block::DeviceNumber;
-use crate::block::probe::{Superblock, probe};
+use crate::block::partition::{self, Identity};
+use crate::block::probe::{Kind, Superblock, probe};
 
 /// A block device.
 #[derive(Clone, Debug)]
@@ -26,9 +28,33 @@ pub(crate) struct BlockDevice {
     pub partition_uuid: Option<String>,
     /// Label of the partition table's entry.
     pub partition_label: Option<String>,
+    /// UUID that device-mapper knows it by.
+    pub dm_uuid: Option<String>,
 }
 
 impl BlockDevice {
+    /// The device that an event announces, not looked at yet. `None` when it isn't one to look at.
+    pub(crate) fn announced(event: &Uevent, sysfs: &Path) -> Option<BlockDevice> {
+        let name = event.name.as_deref().filter(|name| !is_uninteresting(name))?;
+        let mut device = BlockDevice {
+            number: event.number?,
+            path: Path::new("/dev").join(name),
+            aliases: Vec::new(),
+            superblock: None,
+            partition_uuid: event.partition_uuid.clone(),
+            partition_label: event.partition_label.clone(),
+            dm_uuid: None,
+        };
+        // Kernels before 6.13 don't say it.
+        if device.partition_uuid.is_none()
+            && let Some(identity) = partition_identity(&sysfs.join("class/block").join(name))
+        {
+            device.partition_uuid = Some(identity.uuid);
+            device.partition_label = device.partition_label.or(identity.label);
+        }
+        Some(device)
+    }
+
     /// Opens the device for reading, without waiting for a medium.
     pub(super) fn open(&self) -> io::Result<File> {
         open(&self.path)
@@ -47,14 +73,44 @@ impl BlockDevice {
             DeviceSpec::Uuid(uuid) => superblock
                 .and_then(|found| found.uuid.as_deref())
                 .is_some_and(|own| own.eq_ignore_ascii_case(uuid)),
-            DeviceSpec::Label(label) => superblock.and_then(|found| found.label.as_ref()) == Some(label),
+            DeviceSpec::Label(label) => superblock
+                .and_then(|found| found.label.as_deref())
+                .is_some_and(|own| means(label, own)),
             DeviceSpec::PartUuid(uuid) => self
                 .partition_uuid
                 .as_deref()
                 .is_some_and(|own| own.eq_ignore_ascii_case(uuid)),
-            DeviceSpec::PartLabel(label) => self.partition_label.as_ref() == Some(label),
+            DeviceSpec::PartLabel(label) => self
+                .partition_label
+                .as_deref()
+                .is_some_and(|own| means(label, own)),
+            DeviceSpec::Id(id) => self.ids().any(|own| own == *id),
         }
     }
+
+    /// Names below `/dev/disk/by-id`, as far as they need no program of udev.
+    fn ids(&self) -> impl Iterator<Item = String> {
+        let names = self.aliases.iter().filter_map(|alias| {
+            let name = alias.strip_prefix("/dev/mapper").ok()?;
+            Some(format!("dm-name-{}", name.display()))
+        });
+        let dm_uuid = self.dm_uuid.iter().map(|uuid| format!("dm-uuid-{uuid}"));
+        let volume = self
+            .superblock
+            .iter()
+            .filter(|found| found.kind == Kind::Lvm2Member)
+            .filter_map(|found| Some(format!("lvm-pv-uuid-{}", found.uuid.as_ref()?)));
+        names.chain(dm_uuid).chain(volume)
+    }
+}
+
+/// What the partition table says of the partition with this directory of sysfs. `None` for what is no partition, and
+/// when the table can't be read.
+fn partition_identity(directory: &Path) -> Option<Identity> {
+    let number = fs::read_to_string(directory.join("partition")).ok()?;
+    let real = fs::canonicalize(directory).ok()?;
+    let disk = Path::new("/dev").join(real.parent()?.file_name()?);
+    partition::identity(&open(&disk).ok()?, number.trim().parse().ok()?).ok()?
 }
 
 /// Opens a block device for reading; a drive without a medium answers at once.
@@ -73,19 +129,8 @@ impl Devices {
     /// Takes in the device of an event: probes it. `None` when it isn't one to look at. A device that can't be read is
     /// kept without a superblock, with the reason as the error.
     pub(super) fn appear(&mut self, event: &Uevent) -> Option<(DeviceNumber, io::Result<()>)> {
-        let number = event.number?;
-        let name = event.name.as_deref()?;
-        if is_uninteresting(name) {
-            return None;
-        }
-        let device = BlockDevice {
-            number,
-            path: Path::new("/dev").join(name),
-            aliases: Vec::new(),
-            superblock: None,
-            partition_uuid: event.partition_uuid.clone(),
-            partition_label: event.partition_label.clone(),
-        };
+        let device = BlockDevice::announced(event, Path::new("/sys"))?;
+        let number = device.number;
         Some((number, self.insert(device)))
     }
 

@@ -15,6 +15,21 @@ use super::unlock_trial::Origin;
 /// How long nothing may happen, with nobody asked for anything, before the reason is shown. Waiting goes on after it.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// How long the device of a `resume=` is waited for that nobody announced: the swap space may be gone for good, and the
+/// machine must start all the same.
+const RESUME_PATIENCE: Duration = Duration::from_secs(30);
+
+/// What a device is looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// It holds the root file system.
+    Root,
+    /// It holds a hibernated system.
+    Hibernated,
+    /// It's where a hibernated system would be.
+    PerhapsHibernated,
+}
+
 /// What the consoles show below the messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Asking {
@@ -23,23 +38,52 @@ enum Asking {
     Trouble,
 }
 
+/// What became of a typed line.
+enum Taken {
+    /// Nobody had asked.
+    Nothing,
+    /// The prompt is to be shown anew.
+    PromptGone,
+    /// The boot goes on without the device.
+    WithoutIt,
+}
+
 impl Boot {
-    /// Unlocks and activates whatever appears until the device that `spec` means is there.
-    pub(super) fn find_device(&mut self, spec: &DeviceSpec) -> Result<BlockDevice, InitError> {
+    /// Unlocks and activates whatever appears until the root's device is there.
+    pub(super) fn find_root(&mut self, spec: &DeviceSpec) -> Result<BlockDevice, InitError> {
+        loop {
+            if let Some(device) = self.find_device(spec, Purpose::Root)? {
+                return Ok(device);
+            }
+        }
+    }
+
+    /// Unlocks and activates whatever appears until the device that `spec` means is there. Nothing when the boot is to go
+    /// on without it, which a root's never is.
+    pub(super) fn find_device(
+        &mut self,
+        spec: &DeviceSpec,
+        purpose: Purpose,
+    ) -> Result<Option<BlockDevice>, InitError> {
+        let patience_of = if purpose == Purpose::PerhapsHibernated {
+            RESUME_PATIENCE
+        } else {
+            PATIENCE
+        };
         let mut asking = Asking::Nothing;
-        let mut patience = Instant::now() + PATIENCE;
+        let mut patience = Instant::now() + patience_of;
         loop {
             while let Some(number) = self.queue.pop_front() {
                 self.consider(number);
-                patience = Instant::now() + PATIENCE;
+                patience = Instant::now() + patience_of;
             }
             if let Some(device) = self.devices.find(spec).cloned() {
                 self.consoles.clear_prompt();
-                return Ok(device);
+                return Ok(Some(device));
             }
             let next = self.what_to_ask(&asking);
             if next != asking {
-                self.ask(&next);
+                self.ask(&next, purpose);
                 asking = next;
             }
             let explaining = (asking == Asking::Nothing && self.keyring.trial.is_none()).then_some(patience);
@@ -47,19 +91,24 @@ impl Boot {
             let wake = self.wait(deadlines.into_iter().flatten().min())?;
             self.take_lapses();
             if let Some(line) = wake.line {
-                patience = Instant::now() + PATIENCE;
-                if self.take_line(&asking, line, spec) {
-                    asking = Asking::Nothing;
+                patience = Instant::now() + patience_of;
+                match self.take_line(&asking, line, (spec, purpose)) {
+                    Taken::Nothing => {}
+                    Taken::PromptGone => asking = Asking::Nothing,
+                    Taken::WithoutIt => return Ok(None),
                 }
             }
             if let Some(progress) = wake.progress {
-                patience = Instant::now() + PATIENCE;
+                patience = Instant::now() + patience_of;
                 self.take_progress(progress);
             }
             if wake.timed_out && explaining.is_some_and(|deadline| deadline <= Instant::now()) {
-                self.explain_absence(spec);
+                if purpose == Purpose::PerhapsHibernated {
+                    return Ok(None);
+                }
+                self.explain_absence(spec, purpose);
                 asking = Asking::Trouble;
-                self.ask(&asking);
+                self.ask(&asking, purpose);
             }
         }
     }
@@ -76,7 +125,7 @@ impl Boot {
         }
     }
 
-    fn ask(&mut self, asking: &Asking) {
+    fn ask(&mut self, asking: &Asking, purpose: Purpose) {
         match asking {
             Asking::Nothing => self.consoles.clear_prompt(),
             Asking::Passphrase(text) => {
@@ -87,12 +136,12 @@ impl Boot {
                     echo: Echo::Stars,
                 });
             }
-            Asking::Trouble => self.consoles.set_prompt(Boot::absence_prompt()),
+            Asking::Trouble => self.consoles.set_prompt(Boot::absence_prompt(purpose)),
         }
     }
 
-    /// Deals with a typed line. Whether the prompt is to be shown anew.
-    fn take_line(&mut self, asking: &Asking, line: Line, spec: &DeviceSpec) -> bool {
+    /// Deals with a typed line.
+    fn take_line(&mut self, asking: &Asking, line: Line, sought: (&DeviceSpec, Purpose)) -> Taken {
         match asking {
             Asking::Passphrase(_) if !line.bytes.is_empty() => {
                 self.report.reach_anew("passphrase");
@@ -100,14 +149,12 @@ impl Boot {
                 if let Err(error) = self.keyring.try_typed(line.bytes) {
                     self.warn(&format!("the passphrase can't be tried: {error}"));
                 }
-                true
+                Taken::PromptGone
             }
-            Asking::Passphrase(_) => true,
-            Asking::Trouble => {
-                self.answer_absence(&line, spec);
-                true
-            }
-            Asking::Nothing => false,
+            Asking::Passphrase(_) => Taken::PromptGone,
+            Asking::Trouble if self.answer_absence(&line, sought.0, sought.1) => Taken::WithoutIt,
+            Asking::Trouble => Taken::PromptGone,
+            Asking::Nothing => Taken::Nothing,
         }
     }
 

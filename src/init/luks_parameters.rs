@@ -29,10 +29,10 @@ impl Source {
         if let Some((path, device)) = text.split_once(':')
             && is_plain(path)
         {
-            return Some(Self::OnDevice(path.into(), DeviceSpec::parse(device)?));
+            return Some(Self::OnDevice(path.into(), DeviceSpec::parse(device).ok()?));
         }
         if text.starts_with("/dev/") {
-            return DeviceSpec::parse(text).map(Self::Device);
+            return DeviceSpec::parse(text).ok().map(Self::Device);
         }
         is_plain(text).then(|| Self::File(text.into()))
     }
@@ -168,9 +168,10 @@ impl LuksParameters {
             "luks.data" => {
                 let expected = || "it takes UUID=DEVICE".to_owned();
                 let (id, device) = for_volume(text).ok_or_else(expected)?;
-                let _ = self
-                    .data
-                    .insert(id, DeviceSpec::parse(device).ok_or_else(expected)?);
+                let _ = self.data.insert(
+                    id,
+                    DeviceSpec::parse(device).map_err(|refusal| refusal.to_string())?,
+                );
             }
             "luks.allow_discards" => {
                 let id = value.map(uuid).transpose()?;

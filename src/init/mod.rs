@@ -8,11 +8,13 @@ mod boot;
 mod choose;
 pub mod cmdline;
 pub mod console;
+mod device_spec;
 mod devices;
 mod early;
 mod find_root;
 mod fsck;
 mod handoff;
+mod hibernation;
 mod log;
 mod luks_parameters;
 pub mod modules;
@@ -32,7 +34,7 @@ mod volumes;
 #[cfg(feature = "tools")]
 pub(crate) use choose::requested;
 #[cfg(feature = "tools")]
-pub(crate) use devices::{BlockDevice, in_sysfs, is_uninteresting};
+pub(crate) use devices::{BlockDevice, in_sysfs};
 pub use power::reboot;
 pub use report::{Report, monotonic_usec};
 pub use sequence::run;

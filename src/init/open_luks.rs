@@ -248,6 +248,7 @@ impl Boot {
                 self.mapped_device_appears(
                     number,
                     vec![link],
+                    volume.header.dm_uuid(&name),
                     dm::link_mapper("/dev".as_ref(), &name, number),
                 );
             }

@@ -92,7 +92,7 @@ impl Boot {
                     let links = dm::link_mapper("/dev".as_ref(), &ready.dm_name, number).and_then(|()| {
                         dm::link_logical_volume("/dev".as_ref(), &ready.group, &ready.volume, number)
                     });
-                    self.mapped_device_appears(number, aliases, links);
+                    self.mapped_device_appears(number, aliases, ready.dm_uuid, links);
                 }
                 Err(error) => self.warn(&format!("logical volume {full_name} can't be activated: {error}")),
             }
@@ -103,6 +103,7 @@ impl Boot {
         &mut self,
         number: DeviceNumber,
         aliases: Vec<PathBuf>,
+        dm_uuid: String,
         links: std::io::Result<()>,
     ) {
         let path = PathBuf::from(format!("/dev/dm-{}", number.minor));
@@ -120,6 +121,7 @@ impl Boot {
             superblock: None,
             partition_uuid: None,
             partition_label: None,
+            dm_uuid: Some(dm_uuid),
         };
         let name = device.display_name();
         match self.devices.insert(device) {

@@ -17,7 +17,6 @@ use super::handoff::{self, Started};
 use super::report::{self, Report, RootReport, monotonic_usec, realtime_usec};
 use super::trouble::Trouble;
 use super::{InitError, early, log, power};
-use crate::block::probe::Kind;
 use crate::root::{Request, assemble_root, modules_for_running_kernel};
 use crate::sys::{keyring, memory};
 
@@ -81,7 +80,7 @@ impl Boot {
     /// One attempt at the whole way.
     fn attempt(&mut self, started: Started) -> Result<Infallible, Stop> {
         let spec = self.cmdline.root.clone().ok_or(Trouble::NoRoot)?;
-        let root = self.find_device(&spec)?;
+        let root = self.find_root(&spec)?;
         self.report.reach("root-found");
         self.resume()?;
         self.check_and_mount(&root)?;
@@ -109,31 +108,6 @@ impl Boot {
             .map_err(|error| InitError::HandOff(error).into())
     }
 
-    /// Continues a hibernated system, when there is one. Comes back only when there is none.
-    fn resume(&mut self) -> Result<(), Stop> {
-        let Some(spec) = self.cmdline.resume.clone() else {
-            return Ok(());
-        };
-        // Mounting the root under a hibernated system would destroy it, so its device is waited for like the root's.
-        let device = self.find_device(&spec)?;
-        if device
-            .superblock
-            .as_ref()
-            .is_some_and(|found| found.kind == Kind::SwapSuspend)
-        {
-            self.say(&format!("Resuming from {}.", device.display_name()));
-            let number = format!("{}\n", device.number);
-            if let Err(error) = fs::write("/sys/power/resume", number) {
-                self.warn(&format!(
-                    "{} can't be resumed from: {error}",
-                    device.display_name()
-                ));
-            }
-            self.warn("the hibernated system didn't come back; starting anew");
-        }
-        Ok(())
-    }
-
     fn check_and_mount(&mut self, root: &BlockDevice) -> Result<(), Stop> {
         let device = root.display_name();
         let probed = root
@@ -152,6 +126,10 @@ impl Boot {
                 reason: "none is recognised on it; is root= the right device? rootfstype= names the type"
                     .to_owned(),
             })?;
+        if let Some(reason) = unfit_for_root(&kind) {
+            let reason = reason.to_owned();
+            return Err(Trouble::Mount { device, kind, reason }.into());
+        }
         self.loader.request_name(&kind);
         let check = self.check(root, &kind)?;
         self.report.reach("root-checked");
@@ -256,8 +234,25 @@ fn mount_root(device: &Path, kind: &str, flags: Option<&str>) -> Result<(), Stri
     mount(Some(device), SYSROOT, Some(kind), flags, Some(data.as_str())).map_err(|errno| match errno {
         Errno::ENODEV => format!("this kernel has no file system {kind}; the initrd needs its module"),
         Errno::EINVAL => format!("{errno}; rootflags={data} may be wrong, or the file system is damaged"),
+        Errno::ENOENT if data.contains("subvol") => {
+            format!("rootflags={data} names a subvolume that isn't on it; `btrfs subvolume list` shows them")
+        }
         _ => errno.to_string(),
     })
+}
+
+/// Why a file system can't hold a root, for those that keep files but not what a root needs.
+fn unfit_for_root(kind: &str) -> Option<&'static str> {
+    match kind {
+        "vfat" | "msdos" | "exfat" => Some(
+            "it keeps neither owners nor links, so no system runs from it; root= has to name the ext4, xfs or btrfs that holds \
+             /nix (this one may be the EFI system partition)",
+        ),
+        "erofs" | "squashfs" | "iso9660" => Some(
+            "it can only be read, and a machine's state is written to its root; root= has to name the one that holds /nix",
+        ),
+        _ => None,
+    }
 }
 
 /// Splits mount options into the flags of mount(2) and what goes to the file system.
@@ -320,9 +315,22 @@ mod tests {
     }
 
     #[test]
+    fn file_systems_without_owners_are_no_roots() {
+        assert!(unfit_for_root("vfat").is_some_and(|reason| reason.contains("owners")));
+        assert!(unfit_for_root("squashfs").is_some());
+        for kind in ["ext4", "xfs", "btrfs", "f2fs"] {
+            assert_eq!(unfit_for_root(kind), None);
+        }
+    }
+
+    #[test]
     fn options_of_every_file_system_become_flags() {
         let (flags, data) = mount_options("noatime,ro,commit=30,,data=ordered");
         assert_eq!(flags, MsFlags::MS_NOATIME);
         assert_eq!(data, "commit=30,data=ordered");
+        assert_eq!(
+            mount_options("subvol=@,rw,compress=zstd:1").1,
+            "subvol=@,compress=zstd:1"
+        );
     }
 }

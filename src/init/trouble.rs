@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 use super::boot::Boot;
 use super::cmdline::{DeviceSpec, FsckRepair};
 use super::console::{Echo, Line, Prompt};
+use super::find_root::Purpose;
 use super::handoff::HandOffError;
 use super::{InitError, modules, power};
 use crate::root::AssembleError;
@@ -69,6 +70,8 @@ pub(super) enum Answer {
     Repair,
     /// Show the picker.
     AnotherGeneration,
+    /// Give up the hibernated system.
+    StartAnew,
     /// Restart the machine.
     Reboot,
     /// Turn the machine off.
@@ -83,6 +86,11 @@ const ANSWERS: &[(&str, Answer, &str)] = &[
         "let e2fsck mend everything it finds, then try again",
     ),
     ("g", Answer::AnotherGeneration, "choose another generation"),
+    (
+        "n",
+        Answer::StartAnew,
+        "start anew: what the hibernated system had in memory is lost",
+    ),
     ("b", Answer::Reboot, "reboot"),
     ("p", Answer::PowerOff, "power off"),
 ];
@@ -94,6 +102,7 @@ impl Trouble {
             Answer::Repair => matches!(self, Trouble::RootDamaged { .. }),
             Answer::AnotherGeneration => matches!(self, Trouble::Assemble { .. } | Trouble::HandOff(_)),
             Answer::Retry => !matches!(self, Trouble::NoRoot),
+            Answer::StartAnew => false,
             Answer::Reboot | Answer::PowerOff => true,
         }
     }
@@ -120,8 +129,12 @@ fn parse(line: &Line, offered: impl Fn(Answer) -> bool) -> Option<Answer> {
 }
 
 /// What can be done while the root is missing; waiting for it goes on meanwhile.
-fn offered_while_waiting(answer: Answer) -> bool {
-    matches!(answer, Answer::Retry | Answer::Reboot | Answer::PowerOff)
+fn offered_while_waiting(answer: Answer, purpose: Purpose) -> bool {
+    match answer {
+        Answer::Retry | Answer::Reboot | Answer::PowerOff => true,
+        Answer::StartAnew => purpose != Purpose::Root,
+        Answer::Repair | Answer::AnotherGeneration => false,
+    }
 }
 
 impl Boot {
@@ -161,10 +174,12 @@ impl Boot {
     }
 
     /// Says what is missing and what is there.
-    pub(super) fn explain_absence(&mut self, spec: &DeviceSpec) {
-        let mut text = vec![format!(
-            "The root file system {spec} hasn't appeared. Still waiting for it."
-        )];
+    pub(super) fn explain_absence(&mut self, spec: &DeviceSpec, purpose: Purpose) {
+        let what = match purpose {
+            Purpose::Root => "The root file system",
+            Purpose::Hibernated | Purpose::PerhapsHibernated => "The hibernated system on",
+        };
+        let mut text = vec![format!("{what} {spec} hasn't appeared. Still waiting for it.")];
         if self.devices.is_empty() {
             text.push("No disk has appeared at all.".to_owned());
         } else {
@@ -212,21 +227,23 @@ impl Boot {
     }
 
     /// The menu below the explanation.
-    pub(super) fn absence_prompt() -> Prompt {
-        menu(offered_while_waiting)
+    pub(super) fn absence_prompt(purpose: Purpose) -> Prompt {
+        menu(|answer| offered_while_waiting(answer, purpose))
     }
 
-    /// Deals with an answer to that menu.
-    pub(super) fn answer_absence(&mut self, line: &Line, spec: &DeviceSpec) {
-        match parse(line, offered_while_waiting) {
+    /// Deals with an answer to that menu. Whether the boot is to go on without the device.
+    pub(super) fn answer_absence(&mut self, line: &Line, spec: &DeviceSpec, purpose: Purpose) -> bool {
+        match parse(line, |answer| offered_while_waiting(answer, purpose)) {
             Some(Answer::Reboot) => power::reboot(),
             Some(Answer::PowerOff) => power::power_off(),
+            Some(Answer::StartAnew) => return true,
             Some(_) => {
                 self.look_again();
-                self.explain_absence(spec);
+                self.explain_absence(spec, purpose);
             }
             None => {}
         }
+        false
     }
 
     /// Applies an answer that changes how the next attempt is made.
@@ -234,7 +251,7 @@ impl Boot {
         match answer {
             Answer::AnotherGeneration => self.cmdline.menu = true,
             Answer::Repair => self.cmdline.fsck.repair = FsckRepair::Yes,
-            Answer::Retry | Answer::Reboot | Answer::PowerOff => {}
+            Answer::Retry | Answer::StartAnew | Answer::Reboot | Answer::PowerOff => {}
         }
     }
 }

@@ -53,14 +53,20 @@ pub(crate) struct Wanted<'a> {
 
 impl Wanted<'_> {
     /// Whether the boot depends on the volume.
-    fn needs(self, group: &str, volume: &LogicalVolume) -> bool {
-        let paths = [
-            format!("/dev/{group}/{}", volume.name),
-            format!("/dev/mapper/{}", dm_name(group, &volume.name)),
-        ];
+    fn needs(self, group: &Group<'_>, volume: &LogicalVolume) -> bool {
+        let (group, group_id) = (&group.metadata().name, &group.metadata().id);
+        let path = format!("/dev/{group}/{}", volume.name);
+        let name = dm_name(group, &volume.name);
         self.devices.iter().any(|spec| match spec {
-            DeviceSpec::Path(path) => paths.iter().any(|own| path.as_os_str() == own.as_str()),
-            _ => false,
+            DeviceSpec::Path(named) if named.as_os_str() == path.as_str() => true,
+            DeviceSpec::Id(id)
+                if id
+                    .strip_prefix("dm-uuid-")
+                    .is_some_and(|uuid| uuid == dm_uuid(group_id, &volume.id)) =>
+            {
+                true
+            }
+            _ => spec.mapper_name() == Some(name.as_str()),
         })
     }
 
@@ -95,7 +101,7 @@ impl VolumeGroups {
             }
             for volume in &group.metadata().logical_volumes {
                 let name = &group.metadata().name;
-                let needed = wanted.needs(name, volume) && group.has_parts_of(volume);
+                let needed = wanted.needs(&group, volume) && group.has_parts_of(volume);
                 let due = needed || (group.is_complete() && wanted.welcomes(name, volume));
                 if volume.is_visible() && due && self.settled.insert(format!("{name}/{}", volume.name)) {
                     ready.push(describe(&group, volume));

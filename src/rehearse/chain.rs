@@ -218,7 +218,7 @@ impl<'a> Chain<'a> {
             if let Some(unlocked) = &opened.unlocked {
                 self.crypt_table(&header, unlocked, number, &mapping);
             }
-            let block = mapped_block(made, vec![mapper_path(&mapping)]);
+            let block = mapped_block(made, vec![mapper_path(&mapping)], &uuid);
             self.appear(block, opened.content, vec![number], Some(uuid));
         }
         self.report.luks.push(report);
@@ -356,7 +356,7 @@ impl<'a> Chain<'a> {
                         PathBuf::from("/dev").join(&ready.group).join(&ready.volume),
                     ];
                     let below = numbers_of(table);
-                    let block = mapped_block(number, aliases);
+                    let block = mapped_block(number, aliases, &ready.dm_uuid);
                     self.appear(block, Rc::new(mapped), below, Some(ready.dm_uuid.clone()));
                 }
                 (Err(error), _) => report.problem = Some(error),
@@ -401,7 +401,7 @@ struct Opened {
     unlocked: Option<Rc<Unlocked>>,
 }
 
-fn mapped_block(number: DeviceNumber, aliases: Vec<PathBuf>) -> BlockDevice {
+fn mapped_block(number: DeviceNumber, aliases: Vec<PathBuf>, dm_uuid: &str) -> BlockDevice {
     BlockDevice {
         number,
         path: Path::new("/dev").join(format!("dm-{}", number.minor)),
@@ -409,6 +409,7 @@ fn mapped_block(number: DeviceNumber, aliases: Vec<PathBuf>) -> BlockDevice {
         superblock: None,
         partition_uuid: None,
         partition_label: None,
+        dm_uuid: Some(dm_uuid.to_owned()),
     }
 }
 

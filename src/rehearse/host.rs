@@ -9,31 +9,17 @@ use super::DM_MAJOR;
 use super::chain::Disk;
 use super::device::Device;
 use crate::block::DeviceNumber;
-use crate::init::{BlockDevice, in_sysfs, is_uninteresting};
+use crate::init::{BlockDevice, in_sysfs};
 
 /// All block devices but those of device-mapper, as early boot would find them. What can't be opened isn't there.
 pub(super) fn disks() -> Vec<Disk> {
     let mut disks = Vec::new();
     for event in in_sysfs(Path::new("/sys")) {
-        let (Some(number), Some(name)) = (event.number, event.name.as_deref()) else {
+        let Some(block) = BlockDevice::announced(&event, Path::new("/sys")) else {
             continue;
         };
-        if is_uninteresting(name) {
-            continue;
-        }
-        let path = Path::new("/dev").join(name);
-        if let Some(device) = open(&path) {
-            disks.push(Disk {
-                block: BlockDevice {
-                    number,
-                    path,
-                    aliases: Vec::new(),
-                    superblock: None,
-                    partition_uuid: event.partition_uuid.clone(),
-                    partition_label: event.partition_label.clone(),
-                },
-                device,
-            });
+        if let Some(device) = open(&block.path) {
+            disks.push(Disk { block, device });
         }
     }
     disks

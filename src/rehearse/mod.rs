@@ -145,6 +145,7 @@ fn image(path: &Path, major: u32) -> io::Result<Vec<Disk>> {
         superblock: None,
         partition_uuid: None,
         partition_label: None,
+        dm_uuid: None,
     };
     let mut disks = vec![Disk {
         block: block(0, path.to_owned()),

@@ -5,6 +5,7 @@ mod bench;
 mod boot;
 mod boot_bench;
 mod fallback;
+mod hibernate;
 mod initrd;
 mod keyslot_bench;
 mod layouts;
@@ -62,6 +63,26 @@ pub(crate) const ALL: &[Scenario] = &[
         name: "stick",
         about: "LUKS1, and a header on a stick that is plugged in late; keyfiles on it open both volumes",
         run: layouts::stick,
+    },
+    Scenario {
+        name: "btrfs",
+        about: "a subvolume of Btrfs on LUKS without LVM",
+        run: layouts::btrfs,
+    },
+    Scenario {
+        name: "hibernate",
+        about: "a session goes to the encrypted swap space and comes back, told by systemd's EFI variable and by resume=",
+        run: hibernate::hibernate,
+    },
+    Scenario {
+        name: "plain-lvm",
+        about: "the root on LVM without encryption, named by its label",
+        run: layouts::plain_lvm,
+    },
+    Scenario {
+        name: "bare-partition",
+        about: "XFS on a partition, named by its PARTUUID",
+        run: layouts::bare_partition,
     },
     Scenario {
         name: "store",

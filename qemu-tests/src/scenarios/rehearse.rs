@@ -69,7 +69,7 @@ pub(super) fn rehearse(bench: &mut Bench<'_>) -> Result<()> {
                 same(
                     "the root",
                     &report.root.map(|root| root.device).as_deref(),
-                    &Some(layout.root()),
+                    &Some(layout.root().as_str()),
                 )?;
                 if report.luks.iter().any(|luks| luks.keyslot_opened != Some(0)) {
                     bail!("a keyslot wasn't opened: {said}");

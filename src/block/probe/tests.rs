@@ -112,6 +112,65 @@ fn fat_of_every_size() {
     assert_eq!(kind_of(64 << 20, "mkfs.vfat -F 32 -n THIRTYTWO $1"), Kind::Vfat);
     assert_eq!(kind_of(64 << 20, "mkfs.vfat -F 32 -S 4096 $1"), Kind::Vfat);
     assert_eq!(kind_of(64 << 20, "mkfs.vfat -F 32 $1"), Kind::Vfat);
+    for name in ["lower case", "KEYS-1", "A B"] {
+        let script = format!("mkfs.vfat -F 32 $1; fatlabel $1 '{name}'");
+        assert_eq!(kind_of(64 << 20, &script), Kind::Vfat, "{name}");
+    }
+    let many =
+        "mkfs.vfat -F 32 -s 1 $1; for i in $(seq 40); do mmd -i $1 ::/dir$i; done; mlabel -i $1 ::LATE";
+    assert_eq!(kind_of(64 << 20, many), Kind::Vfat);
+}
+
+#[test]
+fn xfs_of_many_shapes() {
+    let uuid = "-m uuid=01234567-89ab-cdef-0123-456789abcdef";
+    let shapes = [
+        "mkfs.xfs -q -f $1".to_owned(),
+        format!("mkfs.xfs -q -f {uuid} -L root $1"),
+        "mkfs.xfs -q -f -L 'twelve chars' $1".to_owned(),
+        "mkfs.xfs -q -f -L 'a b' -m crc=0 $1".to_owned(),
+        "mkfs.xfs -q -f -b size=1024 -L grade $1".to_owned(),
+        "mkfs.xfs -q -f -s size=4096 $1".to_owned(),
+        "mkfs.xfs -q -f -m reflink=0,bigtime=0 -i size=1024 $1".to_owned(),
+        // What was there before must not show.
+        "mke2fs -q -F -t ext4 -L old $1; mkfs.xfs -q -f -L new $1".to_owned(),
+    ];
+    for shape in shapes {
+        assert_eq!(kind_of(320 << 20, &shape), Kind::Xfs, "{shape}");
+    }
+    let swapped = "mkfs.xfs -q -f -L root $1; xfs_admin -U generate -L other $1";
+    assert_eq!(kind_of(320 << 20, swapped), Kind::Xfs);
+}
+
+#[test]
+fn btrfs_of_many_shapes() {
+    let shapes = [
+        "mkfs.btrfs -q $1",
+        "mkfs.btrfs -q -U 01234567-89ab-cdef-0123-456789abcdef -L root $1",
+        "mkfs.btrfs -q -L 'a label with spaces, commas and dots., longer than that of other file systems' $1",
+        "mkfs.btrfs -q --mixed -L mixed $1",
+        "mkfs.btrfs -q --checksum xxhash -O no-holes $1",
+        "mkfs.btrfs -q --nodesize 65536 $1",
+        "mke2fs -q -F -t ext4 -L old $1; mkfs.btrfs -q -f -L new $1",
+        "mkfs.btrfs -q -L before $1; btrfstune -f -u $1; btrfs filesystem label $1 after",
+    ];
+    for shape in shapes {
+        assert_eq!(kind_of(256 << 20, shape), Kind::Btrfs, "{shape}");
+    }
+}
+
+#[test]
+fn a_file_system_over_another_one_is_what_blkid_takes_it_for() {
+    for (script, kind) in [
+        ("mkfs.btrfs -q -L old $1; mkswap -L new $1", Kind::Swap),
+        ("mkfs.xfs -q -f -L old $1; mkfs.vfat -F 32 -n NEW $1", Kind::Vfat),
+        (
+            "mkfs.vfat -F 32 -n OLD $1; mke2fs -q -F -t ext4 -L new $1",
+            Kind::Ext4,
+        ),
+    ] {
+        assert_eq!(kind_of(320 << 20, script), kind, "{script}");
+    }
 }
 
 #[test]

@@ -43,6 +43,7 @@ impl Machine {
             superblock: None,
             partition_uuid: None,
             partition_label: Some("keys".to_owned()),
+            dm_uuid: None,
         };
         self.devices.insert(device).unwrap();
     }
