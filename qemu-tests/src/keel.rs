@@ -136,6 +136,17 @@ impl Keel {
         tool.arg("--root").arg(tree).arg("--output").arg(output).run()
     }
 
+    /// Builds an initrd of the common modules, with further options.
+    pub(crate) fn initrd_for(&self, tree: &Path, options: &[&str], output: &Path) -> Result<()> {
+        self.verb(&["initrd", "--set", "common"])
+            .args(options)
+            .arg("--root")
+            .arg(tree)
+            .arg("--output")
+            .arg(output)
+            .run()
+    }
+
     /// The generations of the machine whose root is at `root`, as the command lists them.
     pub(crate) fn generations(&self, root: &Path) -> Result<String> {
         self.verb(&["generations"]).arg("--store").arg(root).output()

@@ -95,6 +95,9 @@ pub(crate) struct BootReport {
     pub activated: Vec<String>,
     /// The generation.
     pub generation: Option<Generation>,
+    /// The console's keymap.
+    #[serde(default)]
+    pub keymap: Option<String>,
     /// What should be known.
     pub warnings: Vec<String>,
 }

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
+use crate::init::keymap::Keymap;
+use crate::initrd::keymap::{Layout, Places, compile, layout_of_system};
 use crate::initrd::{Image, ModuleSet, Plan, PlanEntry, Recipe, build};
 
 /// Where modprobe looks, the weakest first (modprobe.d(5)).
@@ -37,6 +39,15 @@ pub struct Args {
     list: bool,
 }
 
+/// The system that an image is built for.
+#[derive(Clone, Copy)]
+pub(crate) struct System<'a> {
+    /// Its `/usr`.
+    pub usr: &'a Path,
+    /// Its `/etc`.
+    pub etc: &'a Path,
+}
+
 /// What goes into an image beside the kernel's modules.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ImageArgs {
@@ -52,6 +63,11 @@ pub(crate) struct ImageArgs {
     /// Directory with firmware, such as /usr/lib/firmware: what the modules name goes into the image.
     #[arg(long, value_name = "DIRECTORY")]
     firmware: Option<PathBuf>,
+    /// Keymap of the console for the passphrase: a console keymap or an XKB layout (de-latin1, de, de-nodeadkeys), or a
+    /// file. May be given several times: the first one is the default, rd.vconsole.keymap= picks another. What the
+    /// system is set to when left out; `none` keeps the kernel's own.
+    #[arg(long = "keymap", value_name = "NAME|FILE")]
+    keymaps: Vec<String>,
     /// The static keel-init; beside this program when left out.
     #[arg(long, value_name = "FILE")]
     init: Option<PathBuf>,
@@ -69,15 +85,15 @@ impl ImageArgs {
         init_program(self.init.as_deref())
     }
 
-    /// The recipe for a kernel whose modules are in `modules_directory`; `usr` may hold a static e2fsck.
+    /// The recipe for a kernel whose modules are in `modules_directory`.
     pub(crate) fn recipe(
         &self,
         kernel: &str,
         modules_directory: &Path,
         modprobe_d: Vec<PathBuf>,
-        usr: &Path,
+        system: System<'_>,
     ) -> Result<Recipe> {
-        let e2fsck = self.e2fsck.clone().or_else(|| static_e2fsck(usr));
+        let e2fsck = self.e2fsck.clone().or_else(|| static_e2fsck(system.usr));
         if e2fsck.is_none() {
             eprintln!(
                 "keel: warning: no static e2fsck was found (Debian: package e2fsck-static); \
@@ -90,12 +106,42 @@ impl ImageArgs {
             modprobe_d,
             set: self.set,
             modules: self.modules.clone(),
+            keymaps: self.keymaps(system)?,
             init: self.init_program()?,
             e2fsck,
             microcode: self.microcode.clone(),
             firmware: self.firmware.clone(),
             compression_level: self.compression_level,
         })
+    }
+}
+
+impl ImageArgs {
+    /// The keymaps that were asked for; else that of the system, without which an image is better than none.
+    fn keymaps(&self, system: System<'_>) -> Result<Vec<Keymap>> {
+        let usrs = [system.usr, Path::new("/usr")];
+        let places = Places { usr: &usrs };
+        let mut keymaps: Vec<Keymap> = Vec::new();
+        for word in self.keymaps.iter().filter(|word| *word != "none") {
+            let keymap = compile(&Layout::parse(word), places)?;
+            if keymaps.iter().any(|known| known.name == keymap.name) {
+                bail!("--keymap {word}: there are two keymaps {}", keymap.name);
+            }
+            keymaps.push(keymap);
+        }
+        if self.keymaps.is_empty()
+            && let Some(layout) = layout_of_system(system.etc).filter(|layout| !layout.is_kernels_own())
+        {
+            match compile(&layout, places) {
+                Ok(keymap) => keymaps.push(keymap),
+                Err(error) => eprintln!(
+                    "keel: warning: the system's keyboard layout is {}, with this initrd passphrases are typed on a US \
+                     keyboard: {error}",
+                    layout.name()
+                ),
+            }
+        }
+        Ok(keymaps)
     }
 }
 
@@ -111,7 +157,9 @@ pub fn run(args: &Args) -> Result<()> {
         None => usr.join("lib/modules").join(&kernel),
     };
     let modprobe_d = MODPROBE_D.map(|path| args.root.join(path)).to_vec();
-    let recipe = args.image.recipe(&kernel, &modules, modprobe_d, &usr)?;
+    let etc = args.root.join("etc");
+    let system = System { usr: &usr, etc: &etc };
+    let recipe = args.image.recipe(&kernel, &modules, modprobe_d, system)?;
     let image = build(&recipe)?;
     crate::store::files::write_atomically(&args.output, &image.bytes, 0o644)
         .with_context(|| format!("{} can't be written", args.output.display()))?;

@@ -85,6 +85,7 @@ impl Boot {
         for name in ALWAYS {
             boot.loader.request_name(name);
         }
+        boot.load_keymap();
         boot.expect_detached_headers();
         boot.look_again();
         Ok(boot)

@@ -13,6 +13,7 @@ mod early;
 mod find_root;
 mod fsck;
 mod handoff;
+pub mod keymap;
 mod log;
 mod luks_parameters;
 pub mod modules;

@@ -7,6 +7,7 @@ mod builder;
 mod cpio;
 mod depmod;
 mod elf;
+pub mod keymap;
 mod microcode;
 mod modinfo;
 mod modprobe_d;

@@ -11,6 +11,7 @@ use super::resolve::{Origin, Resolved, Wish};
 use super::sets::ModuleSet;
 use super::tree::{ModuleTree, ResolveError, decompressed};
 use super::{microcode, modinfo};
+use crate::init::keymap::Keymap;
 
 /// Why an image can't be built.
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +63,8 @@ pub struct Recipe {
     pub e2fsck: Option<PathBuf>,
     /// Microcode that goes before the image: files, and directories such as `/usr/lib/firmware`.
     pub microcode: Vec<PathBuf>,
+    /// Keymaps of the console; the first one is the default. Without any the kernel's own stays.
+    pub keymaps: Vec<Keymap>,
     /// A directory (`/usr/lib/firmware`) with the firmware that the modules name.
     pub firmware: Option<PathBuf>,
     /// zstd's level, 1 to 22.
@@ -140,6 +143,7 @@ pub fn plan(recipe: &Recipe) -> Result<Plan, BuildError> {
         release().into_bytes(),
         "says that this is an initrd, and whose",
     )?;
+    parts.keymaps(&recipe.keymaps)?;
     parts.modules(&tree, &resolved, recipe.firmware.as_deref())?;
 
     let mut notes: Vec<String> = resolved
@@ -190,6 +194,16 @@ impl Parts {
     fn file(&mut self, path: &str, mode: u32, content: Vec<u8>, reason: &str) -> Result<(), CpioError> {
         self.because(path, reason);
         self.archive.file(path, mode, content)
+    }
+
+    fn keymaps(&mut self, keymaps: &[Keymap]) -> Result<(), CpioError> {
+        if keymaps.is_empty() {
+            return Ok(());
+        }
+        let names: Vec<&str> = keymaps.iter().map(|keymap| keymap.name.as_str()).collect();
+        let text: String = keymaps.iter().map(Keymap::to_text).collect();
+        let reason = format!("keymaps of the console: {}", names.join(", "));
+        self.file("etc/keel/keymaps", 0o644, text.into_bytes(), &reason)
     }
 
     fn modules(

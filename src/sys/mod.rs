@@ -11,4 +11,5 @@ pub mod open_in_root;
 pub mod pidfd;
 pub mod term;
 pub mod uevent;
+pub mod vt;
 pub mod xattr;

@@ -6,6 +6,7 @@ mod boot;
 mod boot_bench;
 mod fallback;
 mod initrd;
+mod keymap;
 mod layouts;
 mod rehearse;
 mod state;
@@ -107,6 +108,11 @@ pub(crate) const ALL: &[Scenario] = &[
         name: "missing-module",
         about: "an initrd without the NVMe driver: the hardware without a driver is named",
         run: bad_disks::missing_module,
+    },
+    Scenario {
+        name: "keymap",
+        about: "a passphrase with umlauts, a dead key and AltGr, typed on a German keyboard at the screen",
+        run: keymap::keymap,
     },
     Scenario {
         name: "full-root",
