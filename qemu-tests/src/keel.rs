@@ -136,9 +136,9 @@ impl Keel {
         tool.arg("--root").arg(tree).arg("--output").arg(output).run()
     }
 
-    /// Builds an initrd of the common modules, with further options.
-    pub(crate) fn initrd_for(&self, tree: &Path, options: &[&str], output: &Path) -> Result<()> {
-        self.verb(&["initrd", "--set", "common"])
+    /// Builds an initrd with these options.
+    pub(crate) fn initrd_of(&self, tree: &Path, options: &[&str], output: &Path) -> Result<()> {
+        self.verb(&["initrd"])
             .args(options)
             .arg("--root")
             .arg(tree)

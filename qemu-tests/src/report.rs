@@ -116,6 +116,8 @@ pub(crate) struct Phase {
 pub(crate) struct Unlocked {
     /// Name of the mapping.
     pub name: String,
+    /// The keyslot that opened.
+    pub keyslot: u32,
     /// Microseconds that the keyslot took.
     pub duration_usec: u64,
 }
@@ -185,7 +187,7 @@ mod tests {
             r#"{"phases": [{"name": "prompt", "monotonic_usec": 4000000},
                            {"name": "passphrase", "monotonic_usec": 6000000},
                            {"name": "hand-off", "monotonic_usec": 9500000}],
-                "unlocked": [{"name": "crypt1", "duration_usec": 2000000}],
+                "unlocked": [{"name": "crypt1", "keyslot": 0, "duration_usec": 2000000}],
                 "activated": [], "generation": null, "warnings": []}"#,
         )
         .unwrap();

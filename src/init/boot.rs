@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::fs;
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use log::{debug, info};
@@ -44,6 +44,8 @@ pub(super) struct Boot {
     /// Volumes with detached headers that aren't complete.
     pub detached: Vec<Detached>,
     pub groups: VolumeGroups,
+    /// The image's shell, when the kernel's command line allows it.
+    pub shell: Option<PathBuf>,
     uevents: UeventSocket,
 }
 
@@ -80,12 +82,14 @@ impl Boot {
             keyring: Keyring::default(),
             detached: Vec::new(),
             groups: VolumeGroups::default(),
+            shell: None,
             uevents,
         };
         for name in ALWAYS {
             boot.loader.request_name(name);
         }
         boot.load_keymap();
+        boot.allow_shell();
         boot.expect_detached_headers();
         boot.look_again();
         Ok(boot)

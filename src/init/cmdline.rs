@@ -1,13 +1,14 @@
 //! The kernel command line, as far as early boot understands it. Names are dracut's and systemd's
 //! (dracut.cmdline(7), kernel-command-line(7), systemd-cryptsetup-generator(8)).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Component, Path, PathBuf};
 
 use super::fsck::Check;
 use super::keymap::is_keymap_name;
 pub use super::luks_parameters::{LuksParameters, Source, VolumeOptions};
+pub use super::shell::ShellPoint;
 
 /// A device as `root=` and `resume=` name it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -141,6 +142,8 @@ pub struct CommandLine {
     pub menu: bool,
     /// `keel.debug`
     pub debug: bool,
+    /// `keel.shell`: the points at which a root shell is offered beside troubles; nothing without the parameter.
+    pub shell: Option<BTreeSet<ShellPoint>>,
     /// `init=`
     pub init: Option<String>,
     /// Every `console=`, without the options behind the comma, in order.
@@ -237,6 +240,10 @@ impl CommandLine {
             "fsck.repair" => self.fsck.repair = fsck_repair(text)?,
             "keel.system" => self.system = Some(system(text)?),
             "keel.menu" => self.menu = truth(value)?,
+            "keel.shell" => {
+                let points = ShellPoint::parse_list(text)?;
+                self.shell.get_or_insert_default().extend(points);
+            }
             "keel.debug" => self.debug = truth(value)?,
             "rd.vconsole.keymap" => self.vconsole.keymap = Some(keymap(text)?),
             "rd.vconsole.font" => self.vconsole.font = Some(text.to_owned()).filter(|font| !font.is_empty()),
@@ -578,6 +585,18 @@ mod tests {
         assert!(parse("vconsole.keymap=fr").modules.options.is_empty());
         let (line, warnings) = CommandLine::parse("rd.vconsole.keymap=../x rd.vconsole.keymap=");
         assert_eq!((line, warnings.len()), (CommandLine::default(), 2));
+    }
+
+    #[test]
+    fn a_shell_is_asked_for_by_name_only() {
+        assert_eq!(parse("quiet").shell, None);
+        assert_eq!(parse("keel.shell").shell, Some(BTreeSet::new()));
+        assert_eq!(
+            parse("keel.shell=root keel.shell=start").shell,
+            Some([ShellPoint::Start, ShellPoint::Root].into())
+        );
+        let (line, warnings) = CommandLine::parse("keel.shell=yes");
+        assert_eq!((line.shell, warnings.len()), (None, 1));
     }
 
     #[test]

@@ -87,7 +87,10 @@ impl Boot {
                     echo: Echo::Stars,
                 });
             }
-            Asking::Trouble => self.consoles.set_prompt(Boot::absence_prompt()),
+            Asking::Trouble => {
+                let prompt = self.absence_prompt();
+                self.consoles.set_prompt(prompt);
+            }
         }
     }
 

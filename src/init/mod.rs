@@ -22,6 +22,7 @@ mod open_volumes;
 mod power;
 mod report;
 mod sequence;
+mod shell;
 mod sources;
 mod trouble;
 mod uevent;

@@ -69,6 +69,8 @@ pub(super) enum Answer {
     Repair,
     /// Show the picker.
     AnotherGeneration,
+    /// A root shell, then the question again.
+    Shell,
     /// Restart the machine.
     Reboot,
     /// Turn the machine off.
@@ -83,6 +85,7 @@ const ANSWERS: &[(&str, Answer, &str)] = &[
         "let e2fsck mend everything it finds, then try again",
     ),
     ("g", Answer::AnotherGeneration, "choose another generation"),
+    ("s", Answer::Shell, "a root shell on this console"),
     ("b", Answer::Reboot, "reboot"),
     ("p", Answer::PowerOff, "power off"),
 ];
@@ -94,7 +97,7 @@ impl Trouble {
             Answer::Repair => matches!(self, Trouble::RootDamaged { .. }),
             Answer::AnotherGeneration => matches!(self, Trouble::Assemble { .. } | Trouble::HandOff(_)),
             Answer::Retry => !matches!(self, Trouble::NoRoot),
-            Answer::Reboot | Answer::PowerOff => true,
+            Answer::Shell | Answer::Reboot | Answer::PowerOff => true,
         }
     }
 }
@@ -121,7 +124,10 @@ fn parse(line: &Line, offered: impl Fn(Answer) -> bool) -> Option<Answer> {
 
 /// What can be done while the root is missing; waiting for it goes on meanwhile.
 fn offered_while_waiting(answer: Answer) -> bool {
-    matches!(answer, Answer::Retry | Answer::Reboot | Answer::PowerOff)
+    matches!(
+        answer,
+        Answer::Retry | Answer::Shell | Answer::Reboot | Answer::PowerOff
+    )
 }
 
 impl Boot {
@@ -129,22 +135,29 @@ impl Boot {
     pub(super) fn offer(&mut self, trouble: &Trouble) -> Result<Answer, InitError> {
         self.say(&format!("\nThis boot can't go on: {trouble}"));
         let deadline = self.unattended_deadline();
-        self.consoles.set_prompt(menu(|answer| trouble.offers(answer)));
+        let has_shell = self.has_shell();
+        let offered = |answer| trouble.offers(answer) && (answer != Answer::Shell || has_shell);
+        self.consoles.set_prompt(menu(offered));
         loop {
             let wake = self.wait(deadline)?;
             if wake.timed_out {
                 power::reboot();
             }
             let Some(line) = wake.line else { continue };
-            match parse(&line, |answer| trouble.offers(answer)) {
+            match parse(&line, offered) {
                 Some(Answer::Reboot) => power::reboot(),
                 Some(Answer::PowerOff) => power::power_off(),
+                Some(Answer::Shell) => {
+                    self.run_shell(&line.console);
+                    self.say(&format!("This boot can't go on: {trouble}"));
+                }
                 Some(answer) => {
                     self.consoles.clear_prompt();
                     return Ok(answer);
                 }
-                None => self.consoles.set_prompt(menu(|answer| trouble.offers(answer))),
+                None => {}
             }
+            self.consoles.set_prompt(menu(offered));
         }
     }
 
@@ -202,8 +215,9 @@ impl Boot {
     }
 
     /// The menu below the explanation.
-    pub(super) fn absence_prompt() -> Prompt {
-        menu(offered_while_waiting)
+    pub(super) fn absence_prompt(&self) -> Prompt {
+        let has_shell = self.has_shell();
+        menu(|answer| offered_while_waiting(answer) && (answer != Answer::Shell || has_shell))
     }
 
     /// Deals with an answer to that menu.
@@ -211,6 +225,7 @@ impl Boot {
         match parse(line, offered_while_waiting) {
             Some(Answer::Reboot) => power::reboot(),
             Some(Answer::PowerOff) => power::power_off(),
+            Some(Answer::Shell) => self.run_shell(&line.console),
             Some(_) => {
                 self.look_again();
                 self.explain_absence(spec);
@@ -224,7 +239,7 @@ impl Boot {
         match answer {
             Answer::AnotherGeneration => self.cmdline.menu = true,
             Answer::Repair => self.cmdline.fsck.repair = FsckRepair::Yes,
-            Answer::Retry | Answer::Reboot | Answer::PowerOff => {}
+            Answer::Retry | Answer::Shell | Answer::Reboot | Answer::PowerOff => {}
         }
     }
 }

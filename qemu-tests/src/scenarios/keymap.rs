@@ -28,11 +28,14 @@ pub(super) fn keymap(bench: &mut Bench<'_>) -> Result<()> {
     let german = bench.directory.join("german");
     let both = bench.directory.join("both");
     let modules = bench.made.systems.modules.clone();
-    bench.made.keel.initrd_for(&modules, &["--keymap=de"], &german)?;
     bench
         .made
         .keel
-        .initrd_for(&modules, &["--keymap=us", "--keymap=de"], &both)?;
+        .initrd_of(&modules, &["--set=common", "--keymap=de"], &german)?;
+    bench
+        .made
+        .keel
+        .initrd_of(&modules, &["--set=common", "--keymap=us", "--keymap=de"], &both)?;
 
     typed_in_german(bench, &disks, &german)?;
     unknown(bench, &disks, &german)?;
@@ -45,7 +48,7 @@ fn machine(bench: &Bench<'_>, disks: &[Disk], initrd: &Path, log_name: &str) -> 
         .without_menu(Layout::Main, disks, log_name)?
         .with(SHELL_AS_INIT);
     if let Firmware::Kernel { initrd: given, .. } = &mut machine.firmware {
-        *given = initrd.to_owned();
+        initrd.clone_into(given);
     }
     Ok(machine)
 }
@@ -81,7 +84,10 @@ fn typed_in_german(bench: &mut Bench<'_>, disks: &[Disk], initrd: &Path) -> Resu
         says(&screen, texts::PASSPHRASE_PROMPT)
     });
     bench.check("the screen shows a star for each character", || {
-        let stars = screen.lines().filter_map(|line| line.rsplit_once(": ")).last();
+        let stars = screen
+            .lines()
+            .filter_map(|line| line.rsplit_once(": "))
+            .next_back();
         let stars = stars.map_or(0, |(_, stars)| stars.matches('*').count());
         same("the number of stars", &stars, &GERMAN.chars().count())
     });
@@ -156,15 +162,17 @@ fn type_passphrase(machine: &mut Running) -> Result<bool> {
         machine.press(chord)?;
     }
     machine.press(&["ret"])?;
-    let [.., shell] = texts::SHELL_PROMPTS;
     machine.console.set_fatal(&[texts::PANIC, texts::TROUBLE]);
-    let heard = machine
+    let ends = [&[texts::WRONG_PASSPHRASE], texts::SHELL_PROMPTS.as_slice()].concat();
+    let _ = machine
         .console
-        .expect_any(&[texts::WRONG_PASSPHRASE, shell], TO_SHELL)
+        .expect_any(&ends, TO_SHELL)
         .context("nothing comes of the passphrase that was typed")?;
-    drop(heard);
     let everything = machine.console.everything();
-    Ok(everything.rfind(shell) > everything.rfind(texts::WRONG_PASSPHRASE))
+    let wrong = everything.rfind(texts::WRONG_PASSPHRASE);
+    Ok(texts::SHELL_PROMPTS
+        .iter()
+        .any(|prompt| everything.rfind(prompt) > wrong))
 }
 
 /// Gives the volume of a disk the passphrase that is typed here, in its second keyslot, by the real tool.

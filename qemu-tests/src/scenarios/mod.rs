@@ -5,10 +5,12 @@ mod bench;
 mod boot;
 mod boot_bench;
 mod fallback;
+mod host;
 mod initrd;
 mod keymap;
 mod layouts;
 mod rehearse;
+mod shell;
 mod state;
 mod store;
 mod switch;
@@ -110,9 +112,19 @@ pub(crate) const ALL: &[Scenario] = &[
         run: bad_disks::missing_module,
     },
     Scenario {
+        name: "host",
+        about: "an initrd with the modules of one machine only boots it; one that wouldn't is refused",
+        run: host::host,
+    },
+    Scenario {
         name: "keymap",
         about: "a passphrase with umlauts, a dead key and AltGr, typed on a German keyboard at the screen",
         run: keymap::keymap,
+    },
+    Scenario {
+        name: "shell",
+        about: "a root shell in early boot: with keel.shell and an image that has one, never without either",
+        run: shell::shell,
     },
     Scenario {
         name: "full-root",
