@@ -39,6 +39,9 @@ pub struct Args {
     list: bool,
 }
 
+/// More notes are only counted, unless `--list` asks for them.
+const NOTES_SHOWN: usize = 8;
+
 /// The system that an image is built for.
 #[derive(Clone, Copy)]
 pub(crate) struct System<'a> {
@@ -220,7 +223,11 @@ fn report(args: &Args, kernel: &str, image: &Image) {
         for note in notes {
             println!("note: {note}");
         }
-    } else if !notes.is_empty() {
+    } else if notes.len() <= NOTES_SHOWN {
+        for note in notes {
+            eprintln!("{output}: note: {note}");
+        }
+    } else {
         eprintln!(
             "{output}: {} notes on what isn't in the image; --list shows them",
             notes.len()
