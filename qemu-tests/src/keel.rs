@@ -150,6 +150,17 @@ impl Keel {
         tool.arg("--root").arg(tree).arg("--output").arg(output).run()
     }
 
+    /// Builds an initrd with these options.
+    pub(crate) fn initrd_of(&self, tree: &Path, options: &[&str], output: &Path) -> Result<()> {
+        self.verb(&["initrd"])
+            .args(options)
+            .arg("--root")
+            .arg(tree)
+            .arg("--output")
+            .arg(output)
+            .run()
+    }
+
     /// The generations of the machine whose root is at `root`, as the command lists them.
     pub(crate) fn generations(&self, root: &Path) -> Result<String> {
         self.verb(&["generations"]).arg("--store").arg(root).output()

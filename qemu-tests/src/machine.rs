@@ -289,6 +289,11 @@ impl Running {
         self.qmp.screenshot(path)
     }
 
+    /// Presses keys of its keyboard together, by QEMU's names.
+    pub(crate) fn press(&mut self, keys: &[&str]) -> Result<()> {
+        self.qmp.press(keys)
+    }
+
     /// Presses the power button.
     pub(crate) fn press_power_button(&mut self) -> Result<()> {
         self.qmp.press_power_button()

@@ -278,7 +278,7 @@ impl Figures {
         result
     }
 
-    fn size(&self, name: &str, path: &Path) -> Result<()> {
+    pub(crate) fn size(&self, name: &str, path: &Path) -> Result<()> {
         let bytes = fs::metadata(path)
             .with_context(|| format!("{} is gone", path.display()))?
             .len();

@@ -11,6 +11,7 @@ mod disk;
 mod guest;
 mod image_cache;
 mod keel;
+mod keyboard;
 mod layout;
 mod machine;
 mod made;

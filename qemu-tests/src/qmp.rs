@@ -131,6 +131,19 @@ impl Qmp {
         }
     }
 
+    /// Presses keys together, and lets them go again. Returns once they're let go.
+    pub(crate) fn press(&mut self, keys: &[&str]) -> Result<()> {
+        for down in [true, false] {
+            let event = |key: &&str| json!({ "type": "key", "data": { "down": down, "key": { "type": "qcode", "data": key } } });
+            let mut events: Vec<Value> = keys.iter().map(event).collect();
+            if !down {
+                events.reverse();
+            }
+            let _ = self.execute("input-send-event", &json!({ "events": events }))?;
+        }
+        Ok(())
+    }
+
     /// Presses the power button.
     pub(crate) fn press_power_button(&mut self) -> Result<()> {
         let _ = self.execute("system_powerdown", &Value::Null)?;

@@ -96,6 +96,9 @@ pub(crate) struct BootReport {
     pub activated: Vec<String>,
     /// The generation.
     pub generation: Option<Generation>,
+    /// The console's keymap.
+    #[serde(default)]
+    pub keymap: Option<String>,
     /// What should be known.
     pub warnings: Vec<String>,
 }
@@ -114,6 +117,8 @@ pub(crate) struct Phase {
 pub(crate) struct Unlocked {
     /// Name of the mapping.
     pub name: String,
+    /// The keyslot that opened.
+    pub keyslot: u32,
     /// Microseconds that the keyslot took.
     pub duration_usec: u64,
 }
@@ -186,7 +191,7 @@ mod tests {
             r#"{"phases": [{"name": "prompt", "monotonic_usec": 4000000},
                            {"name": "passphrase", "monotonic_usec": 6000000},
                            {"name": "hand-off", "monotonic_usec": 9500000}],
-                "unlocked": [{"name": "crypt1", "duration_usec": 2000000}],
+                "unlocked": [{"name": "crypt1", "keyslot": 0, "duration_usec": 2000000}],
                 "activated": [], "generation": null, "warnings": []}"#,
         )
         .unwrap();

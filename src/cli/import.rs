@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 
 use super::StoreArgs;
-use super::initrd::ImageArgs;
+use super::initrd::{ImageArgs, System};
 use super::output::{errln, outln};
 use crate::initrd::build as build_initrd;
 use crate::system::health::Health;
@@ -60,9 +60,13 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     let layout = args.store.layout()?;
     let build = |input: InitrdInput<'_>| -> Result<Vec<u8>, Box<dyn std::error::Error + Send + Sync>> {
         let modprobe_d = vec![input.usr.join("lib/modprobe.d"), input.etc.join("modprobe.d")];
+        let system = System {
+            usr: input.usr,
+            etc: input.etc,
+        };
         let mut recipe = args
             .image
-            .recipe(input.kernel_version, input.modules, modprobe_d, input.usr)?;
+            .recipe(input.kernel_version, input.modules, modprobe_d, system)?;
         recipe
             .modules
             .extend(root_file_system(&args.kernel_params).map(str::to_owned));

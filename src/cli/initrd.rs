@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 
 use super::output::{OutputError, errln, outln};
-use crate::initrd::{Image, ModuleSet, Plan, PlanEntry, Recipe, build};
+use crate::init::keymap::Keymap;
+use crate::initrd::keymap::{Layout, Places, compile, layout_of_system};
+use crate::initrd::{Image, Machine, ModuleSet, Plan, PlanEntry, Recipe, build};
 
 /// Where modprobe looks, the weakest first (modprobe.d(5)).
 const MODPROBE_D: [&str; 4] = [
@@ -38,21 +40,52 @@ pub struct Args {
     list: bool,
 }
 
+/// More notes are only counted, unless `--list` asks for them.
+const NOTES_SHOWN: usize = 8;
+
+/// The system that an image is built for.
+#[derive(Clone, Copy)]
+pub(crate) struct System<'a> {
+    /// Its `/usr`.
+    pub usr: &'a Path,
+    /// Its `/etc`.
+    pub etc: &'a Path,
+}
+
 /// What goes into an image beside the kernel's modules.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ImageArgs {
     /// Set of modules: minimal, common or generic.
     #[arg(long, value_name = "SET", default_value = "generic")]
     set: ModuleSet,
+    /// Only what this very machine needs: its disks, its keyboards, its ciphers. Run as root, so that LUKS headers can be
+    /// read. Refused when the image wouldn't boot this machine.
+    #[arg(long, conflicts_with = "set")]
+    host: bool,
+    /// With --host: the directory that holds the machine's sys, proc and dev.
+    #[arg(long, value_name = "DIRECTORY", default_value = "/", requires = "host")]
+    machine: PathBuf,
     /// A module beside the set; may be given several times.
     #[arg(long = "module", value_name = "NAME")]
     modules: Vec<String>,
     /// CPU microcode that goes before the image: a file, or a directory such as /usr/lib/firmware.
     #[arg(long, value_name = "PATH")]
     microcode: Vec<PathBuf>,
-    /// Directory with firmware, such as /usr/lib/firmware: what the modules name goes into the image.
+    /// Directory with firmware: what the modules name goes into the image. The system's /usr/lib/firmware when left out.
     #[arg(long, value_name = "DIRECTORY")]
     firmware: Option<PathBuf>,
+    /// Put no firmware in.
+    #[arg(long, conflicts_with = "firmware")]
+    no_firmware: bool,
+    /// Keymap of the console for the passphrase: a console keymap or an XKB layout (de-latin1, de, de-nodeadkeys), or a
+    /// file. May be given several times: the first one is the default, rd.vconsole.keymap= picks another. What the
+    /// system is set to when left out; `none` keeps the kernel's own.
+    #[arg(long = "keymap", value_name = "NAME|FILE")]
+    keymaps: Vec<String>,
+    /// Put a static shell in, which the kernel parameter keel.shell starts: FILE, or busybox (Debian: package
+    /// busybox-static) when left out. Who can change the kernel's parameters is root then.
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    shell: Option<PathBuf>,
     /// The static keel-init; beside this program when left out.
     #[arg(long, value_name = "FILE")]
     init: Option<PathBuf>,
@@ -70,15 +103,15 @@ impl ImageArgs {
         init_program(self.init.as_deref())
     }
 
-    /// The recipe for a kernel whose modules are in `modules_directory`; `usr` may hold a static e2fsck.
+    /// The recipe for a kernel whose modules are in `modules_directory`.
     pub(crate) fn recipe(
         &self,
         kernel: &str,
         modules_directory: &Path,
         modprobe_d: Vec<PathBuf>,
-        usr: &Path,
+        system: System<'_>,
     ) -> Result<Recipe> {
-        let e2fsck = self.e2fsck.clone().or_else(|| static_e2fsck(usr));
+        let e2fsck = self.e2fsck.clone().or_else(|| static_e2fsck(system.usr));
         if e2fsck.is_none() {
             errln!(
                 "keel: warning: no static e2fsck was found (Debian: package e2fsck-static); \
@@ -89,14 +122,73 @@ impl ImageArgs {
             kernel: kernel.to_owned(),
             modules_directory: modules_directory.to_owned(),
             modprobe_d,
-            set: self.set,
+            set: if self.host { ModuleSet::Host } else { self.set },
+            host: self.host.then(|| Machine(&self.machine).look()),
             modules: self.modules.clone(),
+            keymaps: self.keymaps(system)?,
+            shell: self.shell_program(system.usr)?,
             init: self.init_program()?,
             e2fsck,
             microcode: self.microcode.clone(),
-            firmware: self.firmware.clone(),
+            firmware: self.firmware_directory(system.usr),
             compression_level: self.compression_level,
         })
+    }
+}
+
+impl ImageArgs {
+    fn firmware_directory(&self, usr: &Path) -> Option<PathBuf> {
+        if self.no_firmware {
+            return None;
+        }
+        let own = || Some(usr.join("lib/firmware")).filter(|directory| directory.is_dir());
+        self.firmware.clone().or_else(own)
+    }
+
+    fn shell_program(&self, usr: &Path) -> Result<Option<PathBuf>> {
+        match &self.shell {
+            Some(path) if path.as_os_str().is_empty() => {
+                let places = [
+                    &usr.join("bin/busybox"),
+                    Path::new("/usr/bin/busybox"),
+                    Path::new("/bin/busybox"),
+                ];
+                let found = places.into_iter().find(|place| place.exists());
+                let found = found.context(
+                    "--shell: no busybox was found (Debian: package busybox-static); --shell=FILE says where a static \
+                     shell is",
+                )?;
+                Ok(Some(found.to_owned()))
+            }
+            given => Ok(given.clone()),
+        }
+    }
+
+    /// The keymaps that were asked for; else that of the system, without which an image is better than none.
+    fn keymaps(&self, system: System<'_>) -> Result<Vec<Keymap>> {
+        let usrs = [system.usr, Path::new("/usr")];
+        let places = Places { usr: &usrs };
+        let mut keymaps: Vec<Keymap> = Vec::new();
+        for word in self.keymaps.iter().filter(|word| *word != "none") {
+            let keymap = compile(&Layout::parse(word), places)?;
+            if keymaps.iter().any(|known| known.name == keymap.name) {
+                bail!("--keymap {word}: there are two keymaps {}", keymap.name);
+            }
+            keymaps.push(keymap);
+        }
+        if self.keymaps.is_empty()
+            && let Some(layout) = layout_of_system(system.etc).filter(|layout| !layout.is_kernels_own())
+        {
+            match compile(&layout, places) {
+                Ok(keymap) => keymaps.push(keymap),
+                Err(error) => errln!(
+                    "keel: warning: the system's keyboard layout is {}, with this initrd passphrases are typed on a US \
+                     keyboard: {error}",
+                    layout.name()
+                ),
+            }
+        }
+        Ok(keymaps)
     }
 }
 
@@ -112,7 +204,9 @@ pub fn run(args: &Args) -> Result<()> {
         None => usr.join("lib/modules").join(&kernel),
     };
     let modprobe_d = MODPROBE_D.map(|path| args.root.join(path)).to_vec();
-    let recipe = args.image.recipe(&kernel, &modules, modprobe_d, &usr)?;
+    let etc = args.root.join("etc");
+    let system = System { usr: &usr, etc: &etc };
+    let recipe = args.image.recipe(&kernel, &modules, modprobe_d, system)?;
     let image = build(&recipe)?;
     crate::store::files::write_atomically(&args.output, &image.bytes, 0o644)
         .with_context(|| format!("{} can't be written", args.output.display()))?;
@@ -130,17 +224,29 @@ fn report(args: &Args, kernel: &str, image: &Image) -> Result<(), OutputError> {
         for note in notes {
             outln!("note: {note}")?;
         }
-    } else if !notes.is_empty() {
+    } else if notes.len() <= NOTES_SHOWN {
+        for note in notes {
+            errln!("{output}: note: {note}");
+        }
+    } else {
         errln!(
             "{output}: {} notes on what isn't in the image; --list shows them",
             notes.len()
         );
     }
     let modules = entries.iter().filter(|entry| entry.is_module()).count();
+    let firmware: Vec<usize> = entries
+        .iter()
+        .filter(|entry| entry.is_firmware())
+        .map(|entry| entry.bytes)
+        .collect();
     errln!(
-        "{output}: {} bytes ({} of them microcode), {modules} modules of kernel {kernel}",
+        "{output}: {} bytes ({} of them microcode), {modules} modules of kernel {kernel}, {} files of firmware ({} bytes \
+         unpacked)",
         image.bytes.len(),
         image.microcode_bytes,
+        firmware.len(),
+        firmware.iter().sum::<usize>(),
     );
     Ok(())
 }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::fs;
 use std::os::fd::AsFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use log::{debug, info};
@@ -46,6 +46,8 @@ pub(super) struct Boot {
     pub groups: VolumeGroups,
     /// A hibernated system was looked for.
     pub resume_is_settled: bool,
+    /// The image's shell, when the kernel's command line allows it.
+    pub shell: Option<PathBuf>,
     uevents: UeventSocket,
 }
 
@@ -83,11 +85,14 @@ impl Boot {
             detached: Vec::new(),
             groups: VolumeGroups::default(),
             resume_is_settled: false,
+            shell: None,
             uevents,
         };
         for name in ALWAYS {
             boot.loader.request_name(name);
         }
+        boot.load_keymap();
+        boot.allow_shell();
         boot.expect_detached_headers();
         boot.look_again();
         Ok(boot)

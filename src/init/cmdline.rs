@@ -1,11 +1,13 @@
 //! The kernel command line, as far as early boot understands it. Names are dracut's and systemd's
 //! (dracut.cmdline(7), kernel-command-line(7), systemd-cryptsetup-generator(8)).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub use super::device_spec::DeviceSpec;
 use super::fsck::Check;
+use super::keymap::is_keymap_name;
 pub use super::luks_parameters::{LuksParameters, Source, VolumeOptions};
+pub use super::shell::ShellPoint;
 
 /// `fsck.mode=`
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,6 +42,16 @@ pub struct LvmParameters {
     pub volumes: Vec<String>,
     /// `rd.lvm.vg=VG`
     pub groups: Vec<String>,
+}
+
+/// `rd.vconsole.*` (dracut.cmdline(7)), and `vconsole.*` (systemd-vconsole-setup.service(8)), which the real system heeds
+/// as well.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct VconsoleParameters {
+    /// `rd.vconsole.keymap=`, else `vconsole.keymap=`
+    pub keymap: Option<String>,
+    /// `rd.vconsole.font=`
+    pub font: Option<String>,
 }
 
 /// Parameters that go to kernel modules.
@@ -78,6 +90,8 @@ pub struct CommandLine {
     pub menu: bool,
     /// `keel.debug`
     pub debug: bool,
+    /// `keel.shell`: the points at which a root shell is offered beside troubles; nothing without the parameter.
+    pub shell: Option<BTreeSet<ShellPoint>>,
     /// `init=`
     pub init: Option<String>,
     /// Every `console=`, without the options behind the comma, in order.
@@ -86,6 +100,8 @@ pub struct CommandLine {
     pub machine_id: Option<String>,
     /// `panic=`, seconds; a negative number reboots at once.
     pub panic: Option<i64>,
+    /// The console's keyboard.
+    pub vconsole: VconsoleParameters,
     /// For kernel modules.
     pub modules: ModuleParameters,
 }
@@ -103,6 +119,7 @@ impl CommandLine {
     pub fn parse(text: &str) -> (CommandLine, Vec<Warning>) {
         let mut line = CommandLine::default();
         let mut warnings = Vec::new();
+        let mut system_keymap = None;
         let parameters = split(text);
         for parameter in &parameters {
             // What follows is for init(1), not for us (Linux, Documentation/admin-guide/kernel-parameters.rst).
@@ -115,6 +132,9 @@ impl CommandLine {
             };
             // In names, `-` and `_` are one to the kernel (`parameq`) and to systemd (`proc_cmdline_key_streq`).
             let key = &underscored(key);
+            if key == "vconsole.keymap" {
+                system_keymap = value.filter(|name| !name.is_empty()).map(str::to_owned);
+            }
             if let Err(reason) = line.take(key, value) {
                 warnings.push(Warning {
                     parameter: parameter.clone(),
@@ -125,6 +145,7 @@ impl CommandLine {
         if line.no_resume {
             line.resume = None;
         }
+        line.vconsole.keymap = line.vconsole.keymap.or(system_keymap);
         if text.matches('"').count() % 2 == 1 {
             warnings.push(Warning {
                 parameter: parameters.last().cloned().unwrap_or_default(),
@@ -173,7 +194,13 @@ impl CommandLine {
             "fsck.repair" => self.fsck.repair = fsck_repair(text)?,
             "keel.system" => self.system = Some(system(text)?),
             "keel.menu" => self.menu = truth(value)?,
+            "keel.shell" => {
+                let points = ShellPoint::parse_list(text)?;
+                self.shell.get_or_insert_default().extend(points);
+            }
             "keel.debug" => self.debug = truth(value)?,
+            "rd.vconsole.keymap" => self.vconsole.keymap = Some(keymap(text)?),
+            "rd.vconsole.font" => self.vconsole.font = Some(text.to_owned()).filter(|font| !font.is_empty()),
             "rd.lvm" => self.lvm.disabled = !truth(value)?,
             "rd.lvm.lv" => {
                 if text.split('/').filter(|part| !part.is_empty()).count() != 2 {
@@ -206,7 +233,7 @@ impl CommandLine {
     }
 
     fn take_module_parameter(&mut self, key: &str, value: Option<&str>) {
-        const NOT_MODULES: [&str; 6] = ["rd", "keel", "systemd", "luks", "fsck", "udev"];
+        const NOT_MODULES: [&str; 7] = ["rd", "keel", "systemd", "luks", "fsck", "udev", "vconsole"];
         let Some((module, parameter)) = key.split_once('.') else {
             return;
         };
@@ -292,6 +319,14 @@ pub(super) fn truth(value: Option<&str>) -> Result<bool, String> {
         None | Some("1" | "yes" | "true" | "on") => Ok(true),
         Some("0" | "no" | "false" | "off") => Ok(false),
         Some(_) => Err("it takes yes or no".to_owned()),
+    }
+}
+
+fn keymap(text: &str) -> Result<String, String> {
+    if is_keymap_name(text) {
+        Ok(text.to_owned())
+    } else {
+        Err("it takes the name of a keymap, such as de or de-latin1".to_owned())
     }
 }
 
@@ -438,6 +473,29 @@ mod tests {
             line.modules.options.get("mod").unwrap(),
             &["param=\"two words\"", "switch", "dyndbg=+p"]
         );
+    }
+
+    #[test]
+    fn the_keymap_of_the_initrd_wins_over_that_of_the_system() {
+        let line = parse("rd.vconsole.keymap=de vconsole.keymap=fr rd.vconsole.font=ter-v32n");
+        assert_eq!(line.vconsole.keymap.as_deref(), Some("de"));
+        assert_eq!(line.vconsole.font.as_deref(), Some("ter-v32n"));
+        assert_eq!(parse("vconsole.keymap=fr").vconsole.keymap.as_deref(), Some("fr"));
+        assert!(parse("vconsole.keymap=fr").modules.options.is_empty());
+        let (line, warnings) = CommandLine::parse("rd.vconsole.keymap=../x rd.vconsole.keymap=");
+        assert_eq!((line, warnings.len()), (CommandLine::default(), 2));
+    }
+
+    #[test]
+    fn a_shell_is_asked_for_by_name_only() {
+        assert_eq!(parse("quiet").shell, None);
+        assert_eq!(parse("keel.shell").shell, Some(BTreeSet::new()));
+        assert_eq!(
+            parse("keel.shell=root keel.shell=start").shell,
+            Some([ShellPoint::Start, ShellPoint::Root].into())
+        );
+        let (line, warnings) = CommandLine::parse("keel.shell=yes");
+        assert_eq!((line.shell, warnings.len()), (None, 1));
     }
 
     #[test]

@@ -136,7 +136,10 @@ impl Boot {
                     echo: Echo::Stars,
                 });
             }
-            Asking::Trouble => self.consoles.set_prompt(Boot::absence_prompt(purpose)),
+            Asking::Trouble => {
+                let prompt = self.absence_prompt(purpose);
+                self.consoles.set_prompt(prompt);
+            }
         }
     }
 

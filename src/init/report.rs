@@ -23,6 +23,9 @@ pub struct Report {
     pub root: Option<RootReport>,
     /// Which system was asked for, which one runs, and why.
     pub generation: Option<GenerationReport>,
+    /// The console's keymap; none when the kernel's own stayed, or no console has the machine's keyboard.
+    #[serde(default)]
+    pub keymap: Option<String>,
     /// What didn't stop the boot but should be known, in plain words.
     pub warnings: Vec<String>,
 }

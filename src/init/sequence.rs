@@ -15,6 +15,7 @@ use super::devices::BlockDevice;
 use super::fsck::{self, Outcome};
 use super::handoff::{self, Started};
 use super::report::{self, Report, RootReport, monotonic_usec, realtime_usec};
+use super::shell::ShellPoint;
 use super::trouble::Trouble;
 use super::{InitError, early, log, power};
 use crate::root::{Request, assemble_root, modules_for_running_kernel};
@@ -80,10 +81,12 @@ impl Boot {
     /// One attempt at the whole way.
     fn attempt(&mut self, started: Started) -> Result<Infallible, Stop> {
         let spec = self.cmdline.root.clone().ok_or(Trouble::NoRoot)?;
+        self.shell_at(ShellPoint::Start)?;
         let root = self.find_root(&spec)?;
         self.report.reach("root-found");
         self.resume()?;
         self.check_and_mount(&root)?;
+        self.shell_at(ShellPoint::Root)?;
         let generation = self.choose()?.map_err(Trouble::NoGeneration)?;
         self.assemble(&generation.system)?;
         let init = self
@@ -96,6 +99,7 @@ impl Boot {
         if let Err(error) = early::mount_locks(Path::new(SYSROOT)) {
             self.warn(&error.to_string());
         }
+        self.shell_at(ShellPoint::HandOff)?;
         self.report.generation = Some(generation);
         self.leave_passphrases();
         self.consoles.close();

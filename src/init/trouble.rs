@@ -72,6 +72,8 @@ pub(super) enum Answer {
     AnotherGeneration,
     /// Give up the hibernated system.
     StartAnew,
+    /// A root shell, then the question again.
+    Shell,
     /// Restart the machine.
     Reboot,
     /// Turn the machine off.
@@ -91,6 +93,7 @@ const ANSWERS: &[(&str, Answer, &str)] = &[
         Answer::StartAnew,
         "start anew: what the hibernated system had in memory is lost",
     ),
+    ("s", Answer::Shell, "a root shell on this console"),
     ("b", Answer::Reboot, "reboot"),
     ("p", Answer::PowerOff, "power off"),
 ];
@@ -103,7 +106,7 @@ impl Trouble {
             Answer::AnotherGeneration => matches!(self, Trouble::Assemble { .. } | Trouble::HandOff(_)),
             Answer::Retry => !matches!(self, Trouble::NoRoot),
             Answer::StartAnew => false,
-            Answer::Reboot | Answer::PowerOff => true,
+            Answer::Shell | Answer::Reboot | Answer::PowerOff => true,
         }
     }
 }
@@ -131,7 +134,7 @@ fn parse(line: &Line, offered: impl Fn(Answer) -> bool) -> Option<Answer> {
 /// What can be done while the root is missing; waiting for it goes on meanwhile.
 fn offered_while_waiting(answer: Answer, purpose: Purpose) -> bool {
     match answer {
-        Answer::Retry | Answer::Reboot | Answer::PowerOff => true,
+        Answer::Retry | Answer::Shell | Answer::Reboot | Answer::PowerOff => true,
         Answer::StartAnew => purpose != Purpose::Root,
         Answer::Repair | Answer::AnotherGeneration => false,
     }
@@ -142,22 +145,29 @@ impl Boot {
     pub(super) fn offer(&mut self, trouble: &Trouble) -> Result<Answer, InitError> {
         self.say(&format!("\nThis boot can't go on: {trouble}"));
         let deadline = self.unattended_deadline();
-        self.consoles.set_prompt(menu(|answer| trouble.offers(answer)));
+        let has_shell = self.has_shell();
+        let offered = |answer| trouble.offers(answer) && (answer != Answer::Shell || has_shell);
+        self.consoles.set_prompt(menu(offered));
         loop {
             let wake = self.wait(deadline)?;
             if wake.timed_out {
                 power::reboot();
             }
             let Some(line) = wake.line else { continue };
-            match parse(&line, |answer| trouble.offers(answer)) {
+            match parse(&line, offered) {
                 Some(Answer::Reboot) => power::reboot(),
                 Some(Answer::PowerOff) => power::power_off(),
+                Some(Answer::Shell) => {
+                    self.run_shell(&line.console);
+                    self.say(&format!("This boot can't go on: {trouble}"));
+                }
                 Some(answer) => {
                     self.consoles.clear_prompt();
                     return Ok(answer);
                 }
-                None => self.consoles.set_prompt(menu(|answer| trouble.offers(answer))),
+                None => {}
             }
+            self.consoles.set_prompt(menu(offered));
         }
     }
 
@@ -227,8 +237,9 @@ impl Boot {
     }
 
     /// The menu below the explanation.
-    pub(super) fn absence_prompt(purpose: Purpose) -> Prompt {
-        menu(|answer| offered_while_waiting(answer, purpose))
+    pub(super) fn absence_prompt(&self, purpose: Purpose) -> Prompt {
+        let has_shell = self.has_shell();
+        menu(|answer| offered_while_waiting(answer, purpose) && (answer != Answer::Shell || has_shell))
     }
 
     /// Deals with an answer to that menu. Whether the boot is to go on without the device.
@@ -237,6 +248,7 @@ impl Boot {
             Some(Answer::Reboot) => power::reboot(),
             Some(Answer::PowerOff) => power::power_off(),
             Some(Answer::StartAnew) => return true,
+            Some(Answer::Shell) => self.run_shell(&line.console),
             Some(_) => {
                 self.look_again();
                 self.explain_absence(spec, purpose);
@@ -251,7 +263,7 @@ impl Boot {
         match answer {
             Answer::AnotherGeneration => self.cmdline.menu = true,
             Answer::Repair => self.cmdline.fsck.repair = FsckRepair::Yes,
-            Answer::Retry | Answer::StartAnew | Answer::Reboot | Answer::PowerOff => {}
+            Answer::Retry | Answer::StartAnew | Answer::Shell | Answer::Reboot | Answer::PowerOff => {}
         }
     }
 }

@@ -3,22 +3,29 @@
 //! An image is a pure function of what goes in: sorted, without times, owners or inode numbers of the machine that built
 //! it. The same modules and binaries give the same bytes.
 
+mod attached;
 mod builder;
 mod cpio;
 mod depmod;
 mod elf;
+mod firmware;
+mod host;
+pub mod keymap;
 mod microcode;
 mod modinfo;
 mod modprobe_d;
 mod nearest;
+mod needed;
 mod plan;
 mod read;
 mod resolve;
 mod sets;
 mod tree;
 
+pub(crate) use attached::drivers;
 pub use builder::{Image, build};
 pub use cpio::{Archive, CpioError};
+pub use host::{Host, Machine, Need};
 pub use plan::{BuildError, Plan, PlanEntry, Recipe, plan};
 pub use read::{ReadError, file_of_image};
 pub use resolve::{Origin, Reason, Resolved, Wish};

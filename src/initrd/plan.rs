@@ -7,10 +7,12 @@ use std::path::{Path, PathBuf};
 
 use super::cpio::{Archive, CpioError};
 use super::elf::{self, ElfError};
+use super::host::Host;
 use super::resolve::{Origin, Resolved, Wish};
 use super::sets::ModuleSet;
-use super::tree::{ModuleTree, ResolveError, decompressed};
-use super::{microcode, modinfo};
+use super::tree::{ModuleTree, ResolveError};
+use super::{firmware, microcode, modinfo};
+use crate::init::keymap::Keymap;
 
 /// Why an image can't be built.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +39,12 @@ pub enum BuildError {
     /// The archive.
     #[error(transparent)]
     Archive(#[from] CpioError),
+    /// An image for one machine that wouldn't boot it.
+    #[error(
+        "an initrd with the modules of this machine only wouldn't boot it: {0}; the set generic (without --host) has more, \
+         and --module adds one"
+    )]
+    Host(String),
     /// Compression.
     #[error("the image can't be compressed: {0}")]
     Compress(io::Error),
@@ -56,12 +64,18 @@ pub struct Recipe {
     pub set: ModuleSet,
     /// Modules beside the set.
     pub modules: Vec<String>,
+    /// The machine that the image is for, when it's for one only.
+    pub host: Option<Host>,
     /// The static keel-init.
     pub init: PathBuf,
     /// The static e2fsck; without it ext file systems aren't checked.
     pub e2fsck: Option<PathBuf>,
     /// Microcode that goes before the image: files, and directories such as `/usr/lib/firmware`.
     pub microcode: Vec<PathBuf>,
+    /// Keymaps of the console; the first one is the default. Without any the kernel's own stays.
+    pub keymaps: Vec<Keymap>,
+    /// A static shell, which `keel.shell` starts; busybox for its commands.
+    pub shell: Option<PathBuf>,
     /// A directory (`/usr/lib/firmware`) with the firmware that the modules name.
     pub firmware: Option<PathBuf>,
     /// zstd's level, 1 to 22.
@@ -91,6 +105,11 @@ pub struct PlanEntry {
 }
 
 impl PlanEntry {
+    /// Whether it is a file of firmware.
+    pub fn is_firmware(&self) -> bool {
+        self.bytes > 0 && self.path.starts_with("lib/firmware/")
+    }
+
     /// Whether it is a kernel module.
     pub fn is_module(&self) -> bool {
         self.path.starts_with("lib/modules/")
@@ -121,8 +140,19 @@ pub fn plan(recipe: &Recipe) -> Result<Plan, BuildError> {
             optional: true,
             origin: Origin::Named,
         });
-    let wishes: Vec<Wish> = named.chain(asked_at_mount).chain(recipe.set.wishes()).collect();
+    let host = recipe.host.as_ref().map(|host| tree.wishes_of(host));
+    let wishes: Vec<Wish> = named
+        .chain(asked_at_mount)
+        .chain(recipe.set.wishes())
+        .chain(host.iter().flatten().cloned())
+        .collect();
     let resolved = tree.resolve(&wishes)?;
+    if let Some(host) = &recipe.host {
+        let problems = tree.lacking(host, &resolved);
+        if !problems.is_empty() {
+            return Err(BuildError::Host(problems.join("; ")));
+        }
+    }
 
     let mut parts = Parts::default();
     for directory in ["dev", "proc", "run", "sys", "sysroot", "tmp"] {
@@ -155,6 +185,8 @@ pub fn plan(recipe: &Recipe) -> Result<Plan, BuildError> {
         release().into_bytes(),
         "says that this is an initrd, and whose",
     )?;
+    parts.keymaps(&recipe.keymaps)?;
+    parts.shell(recipe.shell.as_deref())?;
     parts.modules(&tree, &resolved, recipe.firmware.as_deref())?;
 
     let mut notes: Vec<String> = resolved
@@ -163,6 +195,7 @@ pub fn plan(recipe: &Recipe) -> Result<Plan, BuildError> {
         .map(|(module, line)| format!("module {module} is left out: modprobe.d says `{line}`"))
         .collect();
     notes.append(&mut parts.notes);
+    notes.extend(recipe.host.iter().flat_map(|host| host.notes.clone()));
     let early =
         microcode::archive(&recipe.microcode).map_err(|(path, source)| BuildError::Read { path, source })?;
     if !recipe.microcode.is_empty() && early.list().next().is_none() {
@@ -207,12 +240,39 @@ impl Parts {
         self.archive.file(path, mode, content)
     }
 
+    fn keymaps(&mut self, keymaps: &[Keymap]) -> Result<(), CpioError> {
+        if keymaps.is_empty() {
+            return Ok(());
+        }
+        let names: Vec<&str> = keymaps.iter().map(|keymap| keymap.name.as_str()).collect();
+        let text: String = keymaps.iter().map(Keymap::to_text).collect();
+        let reason = format!("keymaps of the console: {}", names.join(", "));
+        self.file("etc/keel/keymaps", 0o644, text.into_bytes(), &reason)
+    }
+
+    fn shell(&mut self, shell: Option<&Path>) -> Result<(), BuildError> {
+        let Some(path) = shell else { return Ok(()) };
+        let program = program(path)?;
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        // busybox acts by what it's called.
+        let place = if name.starts_with("busybox") {
+            "usr/bin/busybox".to_owned()
+        } else {
+            format!("usr/bin/{name}")
+        };
+        self.file(&place, 0o755, program, "the shell that keel.shell starts")?;
+        let record = format!("/{place}\n").into_bytes();
+        self.file("etc/keel/shell", 0o644, record, "says that keel.shell is allowed")?;
+        Ok(())
+    }
+
     fn modules(
         &mut self,
         tree: &ModuleTree,
         resolved: &Resolved,
         firmware: Option<&Path>,
     ) -> Result<(), BuildError> {
+        let mut named: BTreeMap<String, Vec<&str>> = BTreeMap::new();
         for ((module, file), reason) in resolved
             .table
             .modules
@@ -221,47 +281,27 @@ impl Parts {
             .zip(&resolved.reasons)
         {
             let content = tree.content(file)?;
-            let mut missing = Vec::new();
             for name in modinfo::firmware(&content) {
-                if !self.firmware(firmware, &name, &module.name)? {
-                    missing.push(name);
-                }
-            }
-            if !missing.is_empty() {
-                let name = &module.name;
-                self.notes.push(format!(
-                    "firmware of {name} isn't in the image: {}",
-                    missing.join(", ")
-                ));
+                named.entry(name).or_default().push(&module.name);
             }
             let path = format!("lib/modules/{}/{}", tree.kernel(), module.file);
             self.file(&path, 0o644, content, &reason.to_string())?;
         }
-        Ok(())
-    }
-
-    /// Puts in a file of firmware; `false` when there is none.
-    fn firmware(&mut self, directory: Option<&Path>, name: &str, module: &str) -> Result<bool, BuildError> {
-        let Some(directory) = directory else {
-            return Ok(false);
-        };
-        for suffix in ["", ".xz", ".zst"] {
-            let path = directory.join(format!("{name}{suffix}"));
-            match decompressed(&path) {
-                Ok(content) => {
-                    self.file(
-                        &format!("lib/firmware/{name}"),
-                        0o644,
-                        content,
-                        &format!("firmware of {module}"),
-                    )?;
-                    return Ok(true);
-                }
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(source) => return Err(BuildError::Read { path, source }),
+        for (name, modules) in named {
+            let by = modules.join(", ");
+            match firmware::read(firmware, tree.kernel(), &name)? {
+                Some(content) => self.file(
+                    &format!("lib/firmware/{name}"),
+                    0o644,
+                    content,
+                    &format!("firmware of {by}"),
+                )?,
+                None => self.notes.push(format!(
+                    "firmware {name} of {by} isn't in the image: it isn't installed"
+                )),
             }
         }
-        Ok(false)
+        Ok(())
     }
 }
 

@@ -20,12 +20,14 @@ pub struct Wish {
 }
 
 /// Who asks for a module.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
     /// A set: what modprobe.d has taken out of use is left out.
     Set,
     /// The administrator by name: what can't be is an error.
     Named,
+    /// Something of this machine.
+    Host(String),
 }
 
 /// Why a module is in the image.
@@ -33,6 +35,8 @@ pub enum Origin {
 pub enum Reason {
     /// Asked for by name.
     Named(String),
+    /// This machine needs it: what of it.
+    Host(String),
     /// Asked for by a line of the set.
     Set(String),
     /// A module depends on it.
@@ -45,6 +49,7 @@ impl fmt::Display for Reason {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Reason::Named(name) => write!(formatter, "asked for ({name})"),
+            Reason::Host(by) => write!(formatter, "for {by}"),
             Reason::Set(line) => write!(formatter, "in the set ({line})"),
             Reason::Needed(by) => write!(formatter, "{by} depends on it"),
             Reason::Soft(by) => write!(formatter, "{by} wishes it"),
@@ -130,7 +135,8 @@ struct Closure<'a> {
 
 impl Closure<'_> {
     fn grant(&mut self, wish: &Wish) -> Result<(), ResolveError> {
-        let reason = match wish.origin {
+        let reason = match &wish.origin {
+            Origin::Host(by) => Reason::Host(by.clone()),
             Origin::Set => Reason::Set(wish.name.clone()),
             Origin::Named => Reason::Named(wish.name.clone()),
         };

@@ -40,11 +40,11 @@ impl Tree {
         ModuleTree::read(self.0.path(), "6.0", &[self.0.path().join("modprobe.d")])
     }
 
-    fn resolve(&self, names: &[&str], origin: Origin) -> Result<Resolved, ResolveError> {
+    fn resolve(&self, names: &[&str], origin: &Origin) -> Result<Resolved, ResolveError> {
         let wish = |name: &&str| Wish {
             name: (*name).to_owned(),
             optional: false,
-            origin,
+            origin: origin.clone(),
         };
         self.read()?.resolve(&names.iter().map(wish).collect::<Vec<_>>())
     }
@@ -73,7 +73,7 @@ fn the_closure_is_ordered_and_says_why() {
         "softdep disk pre: crypto-sum post: other\n",
         "options core-a x=1\n",
     );
-    let resolved = tree.resolve(&["disk", "core_b"], Origin::Named).unwrap();
+    let resolved = tree.resolve(&["disk", "core_b"], &Origin::Named).unwrap();
     assert_eq!(
         names(&resolved),
         ["core_b", "core_a", "disk", "fast", "helper", "other", "slow"]
@@ -125,13 +125,13 @@ fn names_aliases_directories_and_built_in_ones_are_found() {
         ("crypto_builtin", &[]),
     ] {
         assert_eq!(
-            names(&tree.resolve(&[wish], Origin::Named).unwrap()),
+            names(&tree.resolve(&[wish], &Origin::Named).unwrap()),
             expected,
             "{wish}"
         );
     }
     assert_eq!(
-        tree.resolve(&["fast"], Origin::Set).unwrap().table.blacklist,
+        tree.resolve(&["fast"], &Origin::Set).unwrap().table.blacklist,
         ["slow"]
     );
 }
@@ -148,7 +148,7 @@ fn what_is_not_there_is_named_with_the_nearest() {
         ("drivers/none/", "kernel 6.0 has no module drivers/none/"),
     ] {
         assert_eq!(
-            tree.resolve(&[wish], Origin::Set).unwrap_err().to_string(),
+            tree.resolve(&[wish], &Origin::Set).unwrap_err().to_string(),
             message
         );
     }
@@ -168,12 +168,12 @@ fn install_lines_are_refused_by_name_and_left_out_of_sets() {
         "softdep other post: core_b\n",
         "install core-b /bin/false\n",
     );
-    let message = tree.resolve(&["disk"], Origin::Named).unwrap_err().to_string();
+    let message = tree.resolve(&["disk"], &Origin::Named).unwrap_err().to_string();
     assert!(
         message.contains("module disk") && message.contains("core_b") && message.contains("/bin/false"),
         "{message}"
     );
-    let resolved = tree.resolve(&["disk", "other"], Origin::Set).unwrap();
+    let resolved = tree.resolve(&["disk", "other"], &Origin::Set).unwrap();
     assert_eq!(names(&resolved), ["other"]);
     assert_eq!(resolved.left_out["disk"], "install core_b /bin/false");
     assert_eq!(resolved.left_out["core_b"], "install core_b /bin/false");
@@ -183,11 +183,11 @@ fn install_lines_are_refused_by_name_and_left_out_of_sets() {
 fn circles_and_missing_dependencies_are_named() {
     let circle = Tree::new("a.ko: b.ko\nb.ko: a.ko\nc.ko:\n", "", "", "");
     assert!(
-        matches!(circle.resolve(&["a"], Origin::Set).unwrap_err(), ResolveError::Cycle(name) if name == "a")
+        matches!(circle.resolve(&["a"], &Origin::Set).unwrap_err(), ResolveError::Cycle(name) if name == "a")
     );
     let missing = Tree::new("a.ko: b.ko\n", "", "", "");
     assert!(
-        matches!(missing.resolve(&["a"], Origin::Set).unwrap_err(), ResolveError::Dependency { needs, .. } if needs == "b")
+        matches!(missing.resolve(&["a"], &Origin::Set).unwrap_err(), ResolveError::Dependency { needs, .. } if needs == "b")
     );
     let bad = Tree::new("a.ko:\nb.ko\n", "", "", "");
     assert!(
@@ -197,7 +197,7 @@ fn circles_and_missing_dependencies_are_named() {
             .contains("modules.dep, line 2: a colon is missing")
     );
     let soft = Tree::new("a.ko:\nb.ko:\n", "", "softdep a pre: b\nsoftdep b pre: a\n", "");
-    assert_eq!(names(&soft.resolve(&["a"], Origin::Set).unwrap()), ["a", "b"]);
+    assert_eq!(names(&soft.resolve(&["a"], &Origin::Set).unwrap()), ["a", "b"]);
 }
 
 #[test]
@@ -209,7 +209,7 @@ fn a_long_chain_needs_no_stack() {
     }
     let tree = Tree::new(&dep, "", "", "");
     assert_eq!(
-        names(&tree.resolve(&[&format!("m{}", count - 1)], Origin::Set).unwrap()).len(),
+        names(&tree.resolve(&[&format!("m{}", count - 1)], &Origin::Set).unwrap()).len(),
         count
     );
 }
@@ -218,7 +218,7 @@ fn a_long_chain_needs_no_stack() {
 fn options_that_keel_init_would_not_read_are_refused_here() {
     let tree = Tree::new("a.ko:\n", "", "", "options a x=\u{7}\n");
     assert!(
-        tree.resolve(&["a"], Origin::Set)
+        tree.resolve(&["a"], &Origin::Set)
             .unwrap_err()
             .to_string()
             .contains("table that keel-init can't read")
@@ -236,7 +236,7 @@ proptest! {
         noise in "\\PC{0,40}",
     ) {
         let tree = Tree::new(&dep, &alias, &config, &noise);
-        if let Ok(resolved) = tree.resolve(&["a", "b"], Origin::Set) {
+        if let Ok(resolved) = tree.resolve(&["a", "b"], &Origin::Set) {
             prop_assert_eq!(resolved.files.len(), resolved.table.modules.len());
             for (place, module) in resolved.table.modules.iter().enumerate() {
                 prop_assert!(module.depends.iter().all(|needed| *needed < place));
@@ -244,6 +244,6 @@ proptest! {
             let unique: BTreeSet<_> = names(&resolved).into_iter().collect();
             prop_assert_eq!(unique.len(), resolved.files.len());
         }
-        let _ = Tree::new(&noise, &noise, &noise, &noise).resolve(&["a"], Origin::Named);
+        let _ = Tree::new(&noise, &noise, &noise, &noise).resolve(&["a"], &Origin::Named);
     }
 }

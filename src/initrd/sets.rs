@@ -13,6 +13,8 @@ pub enum ModuleSet {
     Common,
     /// Device-mapper, encryption and what every root needs; storage is named by hand.
     Minimal,
+    /// The minimal set and usual keyboards: the rest is what one machine's own devices need.
+    Host,
 }
 
 impl ModuleSet {
@@ -21,14 +23,14 @@ impl ModuleSet {
         let minimal = include_str!("../../initrd/minimal.modules");
         let common = include_str!("../../initrd/common.modules");
         let generic = include_str!("../../initrd/generic.modules");
-        [
-            Some(minimal),
-            (self != ModuleSet::Minimal).then_some(common),
-            (self == ModuleSet::Generic).then_some(generic),
-        ]
-        .into_iter()
-        .flatten()
-        .flat_map(parse)
+        let host = include_str!("../../initrd/host.modules");
+        let texts = match self {
+            ModuleSet::Generic => vec![minimal, common, generic],
+            ModuleSet::Common => vec![minimal, common],
+            ModuleSet::Minimal => vec![minimal],
+            ModuleSet::Host => vec![minimal, host],
+        };
+        texts.into_iter().flat_map(parse)
     }
 }
 
@@ -86,5 +88,7 @@ mod tests {
         assert!(common.0.starts_with(&minimal.0) && generic.0.starts_with(&common.0));
         let unique: BTreeSet<_> = generic.0.iter().collect();
         assert_eq!(unique.len(), generic.0.len());
+        let host = names(ModuleSet::Host);
+        assert!(host.starts_with(&minimal.0) && host.iter().all(|name| generic.0.contains(name)));
     }
 }

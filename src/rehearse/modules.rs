@@ -7,6 +7,7 @@ use std::path::Path;
 use super::report::ModuleReport;
 use crate::block::DeviceNumber;
 use crate::init::modules::Table;
+use crate::initrd::drivers;
 
 /// What every generation's root is made of.
 const ALWAYS: [(&str, &str); 2] = [
@@ -45,11 +46,9 @@ impl Needed {
         let Ok(device) = fs::canonicalize(sysfs.join(format!("dev/block/{number}"))) else {
             return;
         };
-        for above in device.ancestors().take_while(|above| *above != sysfs) {
-            if let Ok(module) = fs::read_link(above.join("driver/module"))
-                && let Some(module) = module.file_name().and_then(|name| name.to_str())
-            {
-                self.add(module, name);
+        for driver in drivers(sysfs, &device) {
+            if let Some(module) = driver.module {
+                self.add(&module, name);
             }
         }
     }

@@ -9,6 +9,8 @@ pub mod module;
 pub mod mount;
 pub mod open_in_root;
 pub mod pidfd;
+pub mod session;
 pub mod term;
 pub mod uevent;
+pub mod vt;
 pub mod xattr;

@@ -6,12 +6,15 @@ mod boot;
 mod boot_bench;
 mod fallback;
 mod hibernate;
+mod host;
 mod initrd;
+mod keymap;
 mod keyslot_bench;
 mod layouts;
 mod native;
 mod rehearse;
 mod restarts;
+mod shell;
 mod state;
 mod store;
 mod switch;
@@ -143,6 +146,21 @@ pub(crate) const ALL: &[Scenario] = &[
         name: "missing-module",
         about: "an initrd without the NVMe driver: the hardware without a driver is named",
         run: bad_disks::missing_module,
+    },
+    Scenario {
+        name: "host",
+        about: "an initrd with the modules of one machine only boots it; one that wouldn't is refused",
+        run: host::host,
+    },
+    Scenario {
+        name: "keymap",
+        about: "a passphrase with umlauts, a dead key and AltGr, typed on a German keyboard at the screen",
+        run: keymap::keymap,
+    },
+    Scenario {
+        name: "shell",
+        about: "a root shell in early boot: with keel.shell and an image that has one, never without either",
+        run: shell::shell,
     },
     Scenario {
         name: "full-root",

@@ -15,6 +15,7 @@ mod tests;
 mod tty;
 
 use std::fs;
+use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 
 use nix::poll::{PollFd, PollFlags};
@@ -143,6 +144,20 @@ impl Consoles {
             tty.message(&lines, self.prompt.as_ref());
         }
         self.forget_failed();
+    }
+
+    /// The same, on those consoles only that have the machine's own keyboard.
+    pub fn print_on_virtual(&mut self, message: &str) {
+        let lines = plain_text(message.trim_end_matches('\n')) + "\n";
+        for tty in self.ttys.iter_mut().filter(|tty| tty.is_virtual()) {
+            tty.message(&lines, self.prompt.as_ref());
+        }
+        self.forget_failed();
+    }
+
+    /// The consoles that have the machine's own keyboard, not those at the end of a line.
+    pub fn virtual_terminals(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.ttys.iter().filter(|tty| tty.is_virtual()).map(Tty::as_fd)
     }
 
     /// Descriptors to wait for; what else is polled for and how they are ordered doesn't matter to `handle_ready`.

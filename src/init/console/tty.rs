@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 use super::editor::{Event, LineEditor, characters};
 use super::output::{Flushed, Output};
 use super::prompt::{ERASE_LINE, Echo, Layout};
-use crate::sys::term;
+use crate::sys::{term, vt};
 
 const BEEP: &str = "\x07";
 const NO_ECHO: &str = "(no echo) ";
@@ -80,6 +80,11 @@ impl Tty {
 
     pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
+    }
+
+    /// Whether it's one of the kernel's virtual terminals, with the machine's own keyboard.
+    pub(super) fn is_virtual(&self) -> bool {
+        vt::is_virtual(self.as_fd())
     }
 
     pub(super) fn has_failed(&self) -> bool {
