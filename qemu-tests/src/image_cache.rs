@@ -83,7 +83,13 @@ impl Cache {
             let _ = fs::remove_dir_all(&partial);
             return Err(error.context(format!("{name} can't be made")));
         }
-        fs::rename(&partial, &path).with_context(|| format!("{} can't be put in place", path.display()))?;
+        if let Err(error) = fs::rename(&partial, &path) {
+            let _ = fs::remove_dir_all(&partial);
+            // Another run may have made the same meanwhile.
+            if !path.exists() {
+                return Err(error).with_context(|| format!("{} can't be put in place", path.display()));
+            }
+        }
         self.forget_old(name, &path);
         Ok(path)
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -37,6 +38,7 @@ struct Plan {
 struct Step {
     unit: String,
     verb: String,
+    reasons: Vec<String>,
 }
 
 #[derive(Deserialize)]
@@ -94,8 +96,9 @@ fn with_change<T>(file: &Path, act: impl FnOnce() -> Result<T>) -> Result<T> {
 
 /// What a switch from `old` to `new` would do.
 fn planned(bench: &Bench<'_>, debian: &Debian, old: &str, new: &str) -> Result<Plan> {
-    let link = debian.path("run/current-system");
-    std::os::unix::fs::symlink(old, &link).context("the current system can't be named")?;
+    for name in ["run/booted-system", "run/current-system"] {
+        symlink(old, debian.path(name)).with_context(|| format!("{name} can't be made"))?;
+    }
     let keel = debian.path("run/keel-test");
     let _ = fs::copy(&bench.made.keel.keel, &keel).context("keel can't be copied")?;
     let said = debian.run(&["/run/keel-test", "dry-run", "--json", new])?;
@@ -130,7 +133,14 @@ fn compare(bench: &mut Bench<'_>, name: &str, plan: &Plan, named: &BTreeSet<Stri
     let unexplained: Vec<String> = named
         .symmetric_difference(&restarted)
         .filter(|unit| explanation(unit, plan).is_none())
-        .cloned()
+        .map(|unit| {
+            let step = plan.steps.iter().find(|step| step.unit == *unit);
+            let reasons = step.map(|step| step.reasons.join(", "));
+            format!(
+                "{unit} ({})",
+                reasons.as_deref().unwrap_or("only needrestart names it")
+            )
+        })
         .collect();
     let explained: Vec<String> = named
         .symmetric_difference(&restarted)
@@ -151,10 +161,7 @@ fn compare(bench: &mut Bench<'_>, name: &str, plan: &Plan, named: &BTreeSet<Stri
                 bail!("needrestart names nothing, so nothing is compared");
             }
             if !unexplained.is_empty() {
-                bail!(
-                    "{} in only one of both; keel restarts {restarted:?}",
-                    unexplained.join(", ")
-                );
+                bail!("without an explanation: {}", unexplained.join("; "));
             }
             Ok(())
         },
