@@ -44,7 +44,10 @@ pub(crate) fn command_line(data: &[u8]) {
     for device in [&line.root, &line.resume].into_iter().flatten() {
         if let DeviceSpec::Path(path) = device {
             assert!(path.starts_with("/dev"));
-            assert_eq!(DeviceSpec::parse(&path.to_string_lossy()).as_ref(), Some(device));
+            assert_eq!(
+                DeviceSpec::parse(&path.to_string_lossy()).as_ref().ok(),
+                Some(device)
+            );
         }
     }
     if let Some(id) = &line.machine_id {

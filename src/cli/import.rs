@@ -50,10 +50,10 @@ pub(super) struct Args {
 /// The type of the root file system, when the kernel's parameters say it: its module belongs into the initrd, whatever
 /// the set.
 fn root_file_system(parameters: &[String]) -> Option<&str> {
-    let named = parameters
+    let mut named = parameters
         .iter()
         .filter_map(|parameter| parameter.strip_prefix("rootfstype="));
-    named.last().filter(|kind| !matches!(*kind, "" | "auto"))
+    named.next_back().filter(|kind| !matches!(*kind, "" | "auto"))
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<()> {

@@ -154,9 +154,8 @@ impl Boot {
                 }
                 Taken::PromptGone
             }
-            Asking::Passphrase(_) => Taken::PromptGone,
             Asking::Trouble if self.answer_absence(&line, sought.0, sought.1) => Taken::WithoutIt,
-            Asking::Trouble => Taken::PromptGone,
+            Asking::Passphrase(_) | Asking::Trouble => Taken::PromptGone,
             Asking::Nothing => Taken::Nothing,
         }
     }

@@ -231,9 +231,12 @@ impl Boot {
             .read(true)
             .write(true)
             .open(&device.path)
-            .and_then(|file| match holds_image(&file, offset)? {
-                true => discard_image(&file, offset),
-                false => Ok(()),
+            .and_then(|file| {
+                if holds_image(&file, offset)? {
+                    discard_image(&file, offset)
+                } else {
+                    Ok(())
+                }
             });
         if let Err(error) = discarded {
             self.warn(&format!("the image on {name} can't be taken away: {error}"));
@@ -372,7 +375,7 @@ mod tests {
             file.write_all_at(b"SWAPSPACE2S1SUSPEND\0", offset * PAGE + ORIGINAL_AT)
                 .unwrap();
             assert!(holds_image(file, offset).unwrap());
-            assert_eq!(holds_image(file, offset + 1).unwrap(), false);
+            assert!(!holds_image(file, offset + 1).unwrap());
             discard_image(file, offset).unwrap();
             assert!(!holds_image(file, offset).unwrap());
             let after = fs::read(swap.path()).unwrap();

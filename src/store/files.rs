@@ -42,7 +42,13 @@ pub fn link_atomically(target: &Path, path: &Path) -> io::Result<()> {
 
 /// Writes the directory entry of `path` to the disk.
 pub fn sync_parent(path: &Path) -> io::Result<()> {
-    File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all()
+    let parent = match path.parent() {
+        // A name alone is in the working directory.
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+        None => Path::new("/"),
+    };
+    File::open(parent)?.sync_all()
 }
 
 /// Gives a file Nix's canonical form: mode 0444 or 0555, time 1, owned by root when root makes it.
