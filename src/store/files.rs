@@ -42,7 +42,13 @@ pub fn link_atomically(target: &Path, path: &Path) -> io::Result<()> {
 
 /// Writes the directory entry of `path` to the disk.
 pub fn sync_parent(path: &Path) -> io::Result<()> {
-    File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all()
+    // The parent of a bare name is empty, and means the working directory.
+    let parent = match path.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+        None => Path::new("/"),
+    };
+    File::open(parent)?.sync_all()
 }
 
 /// Gives a file Nix's canonical form: mode 0444 or 0555, time 1, owned by root when root makes it.
@@ -108,4 +114,17 @@ fn temporary_beside(path: &Path) -> io::Result<std::path::PathBuf> {
     temporary.push(name);
     temporary.push(".keel-tmp");
     Ok(path.with_file_name(temporary))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn the_directory_of_a_bare_name_is_the_working_directory() {
+        sync_parent(Path::new("image")).unwrap();
+        sync_parent(Path::new("/image")).unwrap();
+        assert!(sync_parent(Path::new("/nonexistent/image")).is_err());
+    }
 }
