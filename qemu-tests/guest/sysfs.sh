@@ -1,5 +1,5 @@
 # What `keel initrd --host` looks at on a machine, as text: `l PATH TARGET` for a link, `f PATH CONTENT` for a file, whose
-# line ends are written as \n. Run by the scenario `host`; the fixtures of src/initrd/host_tests.rs are its output.
+# line ends are written as \n. Run by the scenario `host`; tests/fixtures/host holds its output.
 find /sys/devices /sys/bus/*/drivers /sys/class/block /sys/class/input /sys/dev/block -type l \
     \( -name driver -o -name module -o -path '*/slaves/*' -o -path '/sys/class/*' -o -path '/sys/dev/*' \
     -o -path '*/nvme-subsys*/nvme*' \) -printf 'l %p %l\n' | sort

@@ -40,6 +40,9 @@ pub struct Args {
     list: bool,
 }
 
+/// What `--shell` means without a file.
+const BUSYBOX: &str = "busybox";
+
 /// More notes are only counted, unless `--list` asks for them.
 const NOTES_SHOWN: usize = 8;
 
@@ -84,7 +87,7 @@ pub(crate) struct ImageArgs {
     keymaps: Vec<String>,
     /// Put a static shell in, which the kernel parameter keel.shell starts: FILE, or busybox (Debian: package
     /// busybox-static) when left out. Who can change the kernel's parameters is root then.
-    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = "")]
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = BUSYBOX)]
     shell: Option<PathBuf>,
     /// The static keel-init; beside this program when left out.
     #[arg(long, value_name = "FILE")]
@@ -147,7 +150,7 @@ impl ImageArgs {
 
     fn shell_program(&self, usr: &Path) -> Result<Option<PathBuf>> {
         match &self.shell {
-            Some(path) if path.as_os_str().is_empty() => {
+            Some(path) if path == Path::new(BUSYBOX) => {
                 let places = [
                     &usr.join("bin/busybox"),
                     Path::new("/usr/bin/busybox"),

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 /// A device's driver.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Driver {
-    /// The driver's module, with `_` for `-`; none when the running kernel has it built in.
+    /// The driver's module, with `_` for `-`; none when the running kernel has it built in. Parts of the kernel that have
+    /// parameters are below `/sys/module`, too, and `modules.builtin` doesn't list all of them (`pcieportdrv`).
     pub module: Option<String>,
     /// What the device calls itself.
     pub modalias: Option<String>,
@@ -19,7 +20,7 @@ pub(crate) fn drivers(sysfs: &Path, device: &Path) -> Vec<Driver> {
         .ancestors()
         .take_while(|above| *above != sysfs && above.starts_with(sysfs))
     {
-        drivers.extend(driver(above));
+        drivers.extend(driver(sysfs, above));
         // A disk that several controllers may serve hangs on none of them, but on what stands for all of them.
         let is_subsystem = above
             .parent()
@@ -27,20 +28,21 @@ pub(crate) fn drivers(sysfs: &Path, device: &Path) -> Vec<Driver> {
         if is_subsystem {
             for controller in controllers(above) {
                 let above = controller.ancestors().take_while(|above| *above != sysfs);
-                drivers.extend(above.filter_map(driver));
+                drivers.extend(above.filter_map(|above| driver(sysfs, above)));
             }
         }
     }
     drivers
 }
 
-fn driver(device: &Path) -> Option<Driver> {
+fn driver(sysfs: &Path, device: &Path) -> Option<Driver> {
     let _driver = fs::read_link(device.join("driver")).ok()?;
     let module = fs::read_link(device.join("driver/module")).ok();
     Some(Driver {
         module: module
             .as_deref()
             .and_then(Path::file_name)
+            .filter(|name| sysfs.join("module").join(name).join("initstate").exists())
             .map(|name| name.to_string_lossy().replace('-', "_")),
         modalias: fs::read_to_string(device.join("modalias"))
             .ok()

@@ -89,6 +89,14 @@ l /sys/bus/serio/drivers/atkbd/module ../../../../module/atkbd
 l /sys/devices/platform/i8042/driver ../../../bus/platform/drivers/i8042
 f /sys/devices/platform/i8042/modalias platform:i8042
 f /sys/module/serpent_generic/initstate live
+f /sys/module/xhci_pci/initstate live
+f /sys/module/usb-storage/initstate live
+f /sys/module/sd_mod/initstate live
+f /sys/module/atkbd/initstate live
+f /sys/module/pcieportdrv/parameters/x 1
+l /sys/devices/pci0000:00/driver ../../bus/pci/drivers/pcieport
+l /sys/bus/pci/drivers/pcieport/module ../../../../module/pcieportdrv
+f /sys/devices/pci0000:00/modalias pci:bridge
 f /sys/module/kernel/parameters/x 1
 f /proc/swaps Filename Type Size Used Priority\\n/dev/zram0 partition 1 0 1\\n/dev/sda2 partition 1 0 1
 f /proc/self/mountinfo 1 0 253:1 / / rw - ext4 /dev/mapper/vg-root rw";
@@ -104,6 +112,7 @@ fn everything_on_the_way_to_the_root_and_the_keyboard_is_needed() {
             "!dm_crypt dm-0, a LUKS volume",
             "!dm_mod LVM",
             "!ext4|fs-ext4 the root file system",
+            "pci:bridge the root's disk",
             "platform:i8042 the keyboard AT Translated Set 2 keyboard",
             "!sd_mod the root's disk",
             "!usb_storage|usb:v1 the root's disk",
@@ -111,7 +120,7 @@ fn everything_on_the_way_to_the_root_and_the_keyboard_is_needed() {
         ]
     );
     assert_eq!(host.problems, [""; 0]);
-    assert_eq!(host.loaded, ["serpent_generic".to_owned()].into());
+    assert!(host.loaded.contains("serpent_generic") && !host.loaded.contains("pcieportdrv"));
     assert_eq!(host.notes.len(), 1, "{:?}", host.notes);
     assert!(
         host.notes[0].contains("dev/sda2 can't be read"),
@@ -212,6 +221,7 @@ l /sys/devices/virtual/nvme-subsystem/nvme-subsys0/nvme0 ../../../pci0000:00/000
 f /sys/devices/virtual/nvme-subsystem/nvme-subsys0/nvme0n1/nvme0n1p1/partition 1
 f /sys/devices/pci0000:00/0000:00:04.0/nvme/nvme0/model x
 f /sys/devices/pci0000:00/0000:00:04.0/modalias pci:nvme
+f /sys/module/nvme/initstate live
 l /sys/devices/pci0000:00/0000:00:04.0/driver ../../../bus/pci/drivers/nvme
 l /sys/bus/pci/drivers/nvme/module ../../../../module/nvme
 f /proc/self/mountinfo 1 0 259:1 / / rw - ext4 /dev/nvme0n1p1 rw";
@@ -236,4 +246,32 @@ fn keys_of_keyboards() {
     ));
     assert!(!is_keyboard("10000000000000 0\n"));
     assert!(!is_keyboard("") && !is_keyboard("xyz") && !is_keyboard("fffffffffffffffff"));
+}
+
+/// The machine of the suite's main disk: `qemu-tests/guest/sysfs.sh` in it, on Linux 6.12.107+deb13-amd64.
+const NVME_LUKS_LVM: &str = include_str!("../../tests/fixtures/host/nvme-luks-lvm.txt");
+
+#[test]
+fn a_virtual_machine_of_the_suite() {
+    let host = Machine(machine(NVME_LUKS_LVM).path()).look();
+    let musts: Vec<String> = lines(&host)
+        .into_iter()
+        .filter(|line| line.starts_with('!'))
+        .collect();
+    assert_eq!(
+        musts,
+        [
+            "!dm_crypt dm-0, a LUKS volume",
+            "!dm_mod LVM",
+            "!ext4|fs-ext4 the root file system",
+            "!nvme|pci:v00001B36d00000010sv00001AF4sd00001100bc01sc08i02 the root's disk",
+        ]
+    );
+    assert!(
+        lines(&host)
+            .iter()
+            .any(|line| line.ends_with("the keyboard AT Translated Set 2 keyboard"))
+    );
+    assert_eq!(host.problems, [""; 0]);
+    assert!(host.loaded.contains("aesni_intel"));
 }

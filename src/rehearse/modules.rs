@@ -101,6 +101,7 @@ mod tests {
         fs::create_dir_all(&disk).unwrap();
         fs::create_dir_all(sysfs.join("dev/block")).unwrap();
         fs::create_dir_all(sysfs.join("module/nvme")).unwrap();
+        fs::write(sysfs.join("module/nvme/initstate"), "live\n").unwrap();
         fs::create_dir_all(sysfs.join("bus/pci/drivers/nvme")).unwrap();
         symlink(&disk, sysfs.join("dev/block/259:2")).unwrap();
         symlink(

@@ -115,3 +115,16 @@ fn temporary_beside(path: &Path) -> io::Result<std::path::PathBuf> {
     temporary.push(".keel-tmp");
     Ok(path.with_file_name(temporary))
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn the_directory_of_a_bare_name_is_the_working_directory() {
+        sync_parent(Path::new("image")).unwrap();
+        sync_parent(Path::new("/image")).unwrap();
+        assert!(sync_parent(Path::new("/nonexistent/image")).is_err());
+    }
+}
