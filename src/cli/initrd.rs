@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-use crate::initrd::{Image, ModuleSet, Plan, PlanEntry, Recipe, build};
+use crate::initrd::{Image, ModuleSet, Plan, PlanEntry, Recipe, SystemPart, build};
 
 /// Where modprobe looks, the weakest first (modprobe.d(5)).
 const MODPROBE_D: [&str; 4] = [
@@ -32,6 +32,13 @@ pub struct Args {
     modules_dir: Option<PathBuf>,
     #[command(flatten)]
     image: ImageArgs,
+    /// systemd is PID 1 of the image, as it is in the root file system, and keel-init prepares the root as a unit.
+    #[arg(long)]
+    systemd: bool,
+    /// With --systemd: a file or directory of the root file system that goes in as well, with its libraries; may be given
+    /// several times.
+    #[arg(long, value_name = "PATH", requires = "systemd")]
+    include: Vec<String>,
     /// Print what is in the image and why, and what is not.
     #[arg(long)]
     list: bool,
@@ -94,6 +101,7 @@ impl ImageArgs {
             e2fsck,
             microcode: self.microcode.clone(),
             firmware: self.firmware.clone(),
+            systemd: None,
             compression_level: self.compression_level,
         })
     }
@@ -111,7 +119,11 @@ pub fn run(args: &Args) -> Result<()> {
         None => usr.join("lib/modules").join(&kernel),
     };
     let modprobe_d = MODPROBE_D.map(|path| args.root.join(path)).to_vec();
-    let recipe = args.image.recipe(&kernel, &modules, modprobe_d, &usr)?;
+    let mut recipe = args.image.recipe(&kernel, &modules, modprobe_d, &usr)?;
+    recipe.systemd = args.systemd.then(|| SystemPart {
+        root: args.root.clone(),
+        include: args.include.clone(),
+    });
     let image = build(&recipe)?;
     crate::store::files::write_atomically(&args.output, &image.bytes, 0o644)
         .with_context(|| format!("{} can't be written", args.output.display()))?;

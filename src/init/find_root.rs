@@ -7,13 +7,16 @@ use log::info;
 use super::InitError;
 use super::boot::Boot;
 use super::cmdline::DeviceSpec;
-use super::console::{Echo, Line, Prompt};
+use super::console::Line;
 use super::devices::BlockDevice;
 use super::unlock::Progress;
 use super::unlock_trial::Origin;
 
 /// How long nothing may happen, with nobody asked for anything, before the reason is shown. Waiting goes on after it.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How much longer it is waited beside systemd, which waits 90 seconds for a device (`DefaultDeviceTimeoutSec=`).
+const BESIDE_SYSTEMD: Duration = Duration::from_secs(80);
 
 /// What the consoles show below the messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,7 +37,7 @@ impl Boot {
                 patience = Instant::now() + PATIENCE;
             }
             if let Some(device) = self.devices.find(spec).cloned() {
-                self.consoles.clear_prompt();
+                self.stop_asking();
                 return Ok(device);
             }
             let next = self.what_to_ask(&asking);
@@ -42,8 +45,11 @@ impl Boot {
                 self.ask(&next);
                 asking = next;
             }
-            let explaining = (asking == Asking::Nothing && self.keyring.trial.is_none()).then_some(patience);
-            let deadlines = [explaining, self.keyring.next_deadline()];
+            let idle = self.keyring.trial.is_none();
+            let explaining = (asking == Asking::Nothing && idle).then_some(patience);
+            let giving_up = (asking == Asking::Trouble && idle && self.is_beside_systemd())
+                .then(|| patience + BESIDE_SYSTEMD);
+            let deadlines = [explaining, giving_up, self.keyring.next_deadline()];
             let wake = self.wait(deadlines.into_iter().flatten().min())?;
             self.take_lapses();
             if let Some(line) = wake.line {
@@ -56,10 +62,16 @@ impl Boot {
                 patience = Instant::now() + PATIENCE;
                 self.take_progress(progress);
             }
+            if wake.cancelled {
+                return Err(InitError::Cancelled(spec.to_string()));
+            }
             if wake.timed_out && explaining.is_some_and(|deadline| deadline <= Instant::now()) {
                 self.explain_absence(spec);
                 asking = Asking::Trouble;
                 self.ask(&asking);
+            }
+            if giving_up.is_some_and(|deadline| deadline <= Instant::now()) {
+                return Err(InitError::RootAbsent(spec.to_string()));
             }
         }
     }
@@ -78,15 +90,14 @@ impl Boot {
 
     fn ask(&mut self, asking: &Asking) {
         match asking {
-            Asking::Nothing => self.consoles.clear_prompt(),
+            Asking::Nothing => self.stop_asking(),
             Asking::Passphrase(text) => {
                 self.report.reach("prompt");
                 self.keyring.asked();
-                self.consoles.set_prompt(Prompt {
-                    text: text.clone(),
-                    echo: Echo::Stars,
-                });
+                self.ask_passphrase(text.clone());
             }
+            // Beside systemd there is nothing to choose: emergency.target has the menu.
+            Asking::Trouble if self.is_beside_systemd() => self.stop_asking(),
             Asking::Trouble => self.consoles.set_prompt(Boot::absence_prompt()),
         }
     }

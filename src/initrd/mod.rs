@@ -3,6 +3,7 @@
 //! An image is a pure function of what goes in: sorted, without times, owners or inode numbers of the machine that built
 //! it. The same modules and binaries give the same bytes.
 
+mod beside_systemd;
 mod builder;
 mod cpio;
 mod depmod;
@@ -15,11 +16,12 @@ mod plan;
 mod read;
 mod resolve;
 mod sets;
+mod system_tree;
 mod tree;
 
 pub use builder::{Image, build};
 pub use cpio::{Archive, CpioError};
-pub use plan::{BuildError, Plan, PlanEntry, Recipe, plan};
+pub use plan::{BuildError, Plan, PlanEntry, Recipe, SystemPart, plan};
 pub use read::{ReadError, file_of_image};
 pub use resolve::{Origin, Reason, Resolved, Wish};
 pub use sets::ModuleSet;
