@@ -123,10 +123,12 @@ pub struct PlanEntry {
 }
 
 impl PlanEntry {
-    /// Whether it is a kernel module.
+    /// Whether it is a kernel module. Those lie flat in the kernel's directory; what is below it are links to them.
     pub fn is_module(&self) -> bool {
-        (self.path.starts_with("lib/modules/") || self.path.starts_with("usr/lib/modules/"))
-            && Path::new(&self.path).extension().is_some_and(|end| end == "ko")
+        let path = self.path.strip_prefix("usr/").unwrap_or(&self.path);
+        path.strip_prefix("lib/modules/")
+            .and_then(|path| path.split_once('/'))
+            .is_some_and(|(_, name)| !name.contains('/') && name.ends_with(".ko"))
     }
 }
 
