@@ -161,6 +161,23 @@ impl Keel {
             .run()
     }
 
+    /// Builds an initrd whose PID 1 is the systemd of `tree`.
+    pub(crate) fn initrd_with_systemd(&self, tree: &Path, output: &Path) -> Result<()> {
+        self.verb(&[
+            "initrd",
+            "--systemd",
+            "--set",
+            "common",
+            "--compression-level",
+            "3",
+        ])
+        .arg("--root")
+        .arg(tree)
+        .arg("--output")
+        .arg(output)
+        .run()
+    }
+
     /// The generations of the machine whose root is at `root`, as the command lists them.
     pub(crate) fn generations(&self, root: &Path) -> Result<String> {
         self.verb(&["generations"]).arg("--store").arg(root).output()

@@ -129,7 +129,7 @@ impl Layout {
     /// The script's word for what is in what.
     pub(crate) fn order(self) -> &'static str {
         match self {
-            Layout::Main | Layout::Striped | Layout::LargeBlocks => "lvm-on-luks",
+            Layout::Main | Layout::Striped | Layout::LargeBlocks | Layout::Stick => "lvm-on-luks",
             Layout::LuksOnLvm => "luks-on-lvm",
             Layout::PlainLvm => "lvm",
             Layout::BarePartition => "partition",
@@ -140,7 +140,7 @@ impl Layout {
     /// `root=`, in another form for each of the layouts that share no boot menu.
     pub(crate) fn root(self) -> String {
         match self {
-            Layout::Main | Layout::Striped | Layout::LargeBlocks => "/dev/vg/root".to_owned(),
+            Layout::Main | Layout::Striped | Layout::LargeBlocks | Layout::Stick => "/dev/vg/root".to_owned(),
             Layout::LuksOnLvm => "/dev/mapper/crypt1".to_owned(),
             Layout::PlainLvm => "/dev/disk/by-label/root".to_owned(),
             Layout::BarePartition => format!("PARTUUID={ROOT_PARTITION_UUID}"),

@@ -1,18 +1,32 @@
-//! `keel-init`: the `/init` of the initrd.
+//! `keel-init`: the `/init` of the initrd, or what its units run where systemd is `/init`.
 
 use std::io::{Read, Write};
 use std::process::ExitCode;
 
+use keel::init::InitError;
+
 fn main() -> ExitCode {
-    let error = match keel::init::run() {
-        Ok(never) => match never {},
-        Err(error) => error,
+    let argument = std::env::args().nth(1);
+    let done = match argument.as_deref() {
+        // PID 1 gets what the kernel doesn't understand of its command line.
+        _ if std::process::id() == 1 => run(),
+        Some("--adjunct") => keel::init::prepare(),
+        Some("--switch-root") => keel::init::hand_off(),
+        Some("--emergency") => keel::init::emergency(),
+        _ => run(),
+    };
+    let Err(error) = done else {
+        return ExitCode::SUCCESS;
     };
     eprintln!("keel-init: {error}");
     if std::process::id() == 1 {
         wait_then_reboot();
     }
     ExitCode::FAILURE
+}
+
+fn run() -> Result<(), InitError> {
+    match keel::init::run()? {}
 }
 
 /// PID 1 must not end: the kernel would panic and the reason scroll away. It stays on the screen until somebody presses

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use super::output::{OutputError, errln, outln};
 use crate::init::keymap::Keymap;
 use crate::initrd::keymap::{Layout, Places, compile, layout_of_system};
-use crate::initrd::{Image, Machine, ModuleSet, Plan, PlanEntry, Recipe, build};
+use crate::initrd::{Image, Machine, ModuleSet, Plan, PlanEntry, Recipe, SystemPart, build};
 
 /// Where modprobe looks, the weakest first (modprobe.d(5)).
 const MODPROBE_D: [&str; 4] = [
@@ -35,6 +35,13 @@ pub struct Args {
     modules_dir: Option<PathBuf>,
     #[command(flatten)]
     image: ImageArgs,
+    /// systemd is PID 1 of the image, as it is in the root file system, and keel-init prepares the root as a unit.
+    #[arg(long)]
+    systemd: bool,
+    /// With --systemd: a file or directory of the root file system that goes in as well, with its libraries; may be given
+    /// several times.
+    #[arg(long, value_name = "PATH", requires = "systemd")]
+    include: Vec<String>,
     /// Print what is in the image and why, and what is not.
     #[arg(long)]
     list: bool,
@@ -134,6 +141,7 @@ impl ImageArgs {
             e2fsck,
             microcode: self.microcode.clone(),
             firmware: self.firmware_directory(system.usr),
+            systemd: None,
             compression_level: self.compression_level,
         })
     }
@@ -209,7 +217,11 @@ pub fn run(args: &Args) -> Result<()> {
     let modprobe_d = MODPROBE_D.map(|path| args.root.join(path)).to_vec();
     let etc = args.root.join("etc");
     let system = System { usr: &usr, etc: &etc };
-    let recipe = args.image.recipe(&kernel, &modules, modprobe_d, system)?;
+    let mut recipe = args.image.recipe(&kernel, &modules, modprobe_d, system)?;
+    recipe.systemd = args.systemd.then(|| SystemPart {
+        root: args.root.clone(),
+        include: args.include.clone(),
+    });
     let image = build(&recipe)?;
     crate::store::files::write_atomically(&args.output, &image.bytes, 0o644)
         .with_context(|| format!("{} can't be written", args.output.display()))?;

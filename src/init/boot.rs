@@ -10,8 +10,9 @@ use log::{debug, info};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use super::adjunct::{Agents, Reply};
 use super::cmdline::CommandLine;
-use super::console::{Consoles, Line};
+use super::console::{Consoles, Echo, Line, Prompt};
 use super::devices::{self, Devices};
 use super::modules::{Loader, Table};
 use super::open_luks::Detached;
@@ -22,6 +23,7 @@ use super::unlock_trial::Trial;
 use super::volumes::VolumeGroups;
 use super::{InitError, modules};
 use crate::block::DeviceNumber;
+use crate::block::dm::{Control, DmError};
 use crate::sys::uevent::{Received, UeventSocket};
 
 /// Where the image keeps its module table and its modules.
@@ -35,6 +37,8 @@ const ALWAYS: &[&str] = &["dm_mod", "dm_crypt", "erofs", "overlay"];
 pub(super) struct Boot {
     pub cmdline: CommandLine,
     pub consoles: Consoles,
+    /// Whom passphrases are asked of beside systemd, where the consoles are not ours.
+    pub agents: Option<Agents>,
     pub loader: Loader,
     pub report: Report,
     pub devices: Devices,
@@ -51,6 +55,20 @@ pub(super) struct Boot {
     uevents: UeventSocket,
 }
 
+/// Who else is in the initrd.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// Nobody: we are PID 1.
+    Alone,
+    /// systemd is PID 1; udevd runs.
+    BesideSystemd,
+}
+
+/// Opens all consoles.
+pub(super) fn open_consoles(cmdline: &CommandLine) -> Consoles {
+    Consoles::open(Path::new("/dev"), Path::new("/sys"), &cmdline.consoles)
+}
+
 /// What happened while waiting.
 #[derive(Default)]
 pub(super) struct Wake {
@@ -58,14 +76,19 @@ pub(super) struct Wake {
     pub line: Option<Line>,
     /// A passphrase was tried on a volume, or on all of them.
     pub progress: Option<Progress>,
+    /// Beside systemd: whoever was asked doesn't want to answer.
+    pub cancelled: bool,
     /// The deadline passed, and nothing else happened.
     pub timed_out: bool,
 }
 
 impl Boot {
     /// Opens consoles, starts loading modules, and takes in the devices that are already there.
-    pub(super) fn start(cmdline: CommandLine, report: Report) -> Result<Boot, InitError> {
-        let consoles = Consoles::open(Path::new("/dev"), Path::new("/sys"), &cmdline.consoles);
+    pub(super) fn start(cmdline: CommandLine, report: Report, place: Place) -> Result<Boot, InitError> {
+        let (consoles, agents) = match place {
+            Place::Alone => (open_consoles(&cmdline), None),
+            Place::BesideSystemd => (Consoles::none(), Some(Agents::of_machine())),
+        };
         let text = fs::read(MODULE_TABLE).map_err(|source| InitError::Image {
             path: MODULE_TABLE,
             source,
@@ -77,6 +100,7 @@ impl Boot {
         let mut boot = Boot {
             cmdline,
             consoles,
+            agents,
             loader,
             report,
             devices: Devices::default(),
@@ -110,7 +134,7 @@ impl Boot {
     /// Waits for the next thing to happen: an event of the kernel, a module, a key, a tried passphrase, the deadline.
     /// Sleeps in poll(2) until then.
     pub(super) fn wait(&mut self, deadline: Option<Instant>) -> Result<Wake, InitError> {
-        let (uevent_ready, loader_ready, trial_ready, timed_out) = {
+        let (uevent_ready, loader_ready, trial_ready, agents_ready, timed_out) = {
             let uevent = self.uevents.as_fd();
             let loader = self.loader.poll_fd();
             let trial = self.keyring.trial.as_ref().map(Trial::poll_fd);
@@ -120,6 +144,10 @@ impl Boot {
             ];
             fds.extend(trial.map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
             let with_trial = trial.is_some();
+            let agents = self.agents.as_ref().and_then(Agents::poll_fd);
+            let agents_at = fds.len();
+            fds.extend(agents.map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
+            let with_agents = agents.is_some();
             let console_fds = self.consoles.poll_fds();
             fds.extend(console_fds);
             let timeout = deadline.map_or(PollTimeout::NONE, |deadline| {
@@ -135,7 +163,13 @@ impl Boot {
                 Err(errno) => return Err(InitError::Wait(errno)),
             };
             let ready = |index: usize| fds.get(index).and_then(PollFd::any).unwrap_or(false);
-            (ready(0), ready(1), with_trial && ready(2), count == 0)
+            (
+                ready(0),
+                ready(1),
+                with_trial && ready(2),
+                with_agents && ready(agents_at),
+                count == 0,
+            )
         };
         let mut wake = Wake {
             timed_out,
@@ -151,7 +185,59 @@ impl Boot {
             wake.progress = self.keyring.progress();
         }
         wake.line = self.consoles.handle_ready();
+        if agents_ready {
+            self.take_reply(&mut wake);
+        }
         Ok(wake)
+    }
+
+    fn take_reply(&mut self, wake: &mut Wake) {
+        match self.agents.as_mut().and_then(Agents::reply) {
+            Some(Reply::Passphrase(bytes)) => {
+                wake.line = Some(Line {
+                    bytes,
+                    console: "a password agent".to_owned(),
+                });
+            }
+            Some(Reply::Cancelled) => wake.cancelled = true,
+            None => {}
+        }
+    }
+
+    /// Whether systemd is PID 1 of this initrd.
+    pub(super) fn is_beside_systemd(&self) -> bool {
+        self.agents.is_some()
+    }
+
+    /// Opens device-mapper.
+    pub(super) fn device_mapper(&self) -> Result<Control, DmError> {
+        let control = Control::open()?;
+        Ok(if self.is_beside_systemd() {
+            control.beside_udevd()
+        } else {
+            control
+        })
+    }
+
+    /// Asks for a passphrase.
+    pub(super) fn ask_passphrase(&mut self, text: String) {
+        let Some(agents) = &mut self.agents else {
+            return self.consoles.set_prompt(Prompt {
+                text,
+                echo: Echo::Stars,
+            });
+        };
+        if let Err(error) = agents.ask(&text) {
+            self.warn(&format!("no password agent can be asked: {error}"));
+        }
+    }
+
+    /// Takes back what was asked.
+    pub(super) fn stop_asking(&mut self) {
+        self.consoles.clear_prompt();
+        if let Some(agents) = &mut self.agents {
+            agents.withdraw();
+        }
     }
 
     fn take_uevents(&mut self) -> Result<(), InitError> {
@@ -190,6 +276,9 @@ impl Boot {
     }
 
     fn block_device_appears(&mut self, event: &Uevent) {
+        if self.is_beside_systemd() && event.name.as_deref().is_some_and(|name| name.starts_with("dm-")) {
+            return self.mapping_of_another_appears(event);
+        }
         // Coldplug and events overlap; only a change makes a known device worth another look.
         let known = event.number.and_then(|number| self.devices.get(number));
         if known.is_some_and(|device| event.action == Action::Add || device.superblock.is_some()) {
@@ -221,12 +310,20 @@ impl Boot {
     /// Says something to the person, on every console, and to the kernel log at a level that no console shows.
     pub(super) fn say(&mut self, text: &str) {
         debug!("{text}");
+        self.print(text);
+    }
+
+    /// Shows a line. Beside systemd it goes where systemd lets it: to the journal and `/dev/console`.
+    pub(super) fn print(&mut self, text: &str) {
+        if self.is_beside_systemd() {
+            eprintln!("{text}");
+        }
         self.consoles.print(text);
     }
 
     /// Says something that went wrong but doesn't stop the boot, and keeps it for the report.
     pub(super) fn warn(&mut self, text: &str) {
-        self.consoles.print(&format!("Warning: {text}"));
+        self.print(&format!("Warning: {text}"));
         self.report.warnings.push(text.to_owned());
         // The console has shown it already.
         debug!("warning: {text}");

@@ -4,8 +4,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::InitError;
-use super::boot::Boot;
-use super::console::{Choice, Echo, Picker, PickerItem, Prompt};
+use super::boot::{Boot, open_consoles};
+use super::console::{Choice, Consoles, Echo, Picker, PickerItem, Prompt};
 use super::report::GenerationReport;
 use super::sequence::SYSROOT;
 use crate::root::running_kernel;
@@ -24,7 +24,14 @@ impl Boot {
             Err(error) => return Ok(Err(error.to_string())),
         };
         if self.cmdline.menu || self.consoles.take_pending_key() {
-            return self.pick(&survey);
+            if self.is_beside_systemd() {
+                self.consoles = open_consoles(&self.cmdline);
+            }
+            let picked = self.pick(&survey);
+            if self.is_beside_systemd() {
+                self.consoles = Consoles::none();
+            }
+            return picked;
         }
         Ok(self.take_default(&survey))
     }

@@ -7,7 +7,7 @@ use log::info;
 use super::InitError;
 use super::boot::Boot;
 use super::cmdline::DeviceSpec;
-use super::console::{Echo, Line, Prompt};
+use super::console::Line;
 use super::devices::BlockDevice;
 use super::unlock::Progress;
 use super::unlock_trial::Origin;
@@ -29,6 +29,9 @@ pub(super) enum Purpose {
     /// It's where a hibernated system would be.
     PerhapsHibernated,
 }
+
+/// How much longer it is waited beside systemd, which waits 90 seconds for a device (`DefaultDeviceTimeoutSec=`).
+const BESIDE_SYSTEMD: Duration = Duration::from_secs(80);
 
 /// What the consoles show below the messages.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -78,7 +81,7 @@ impl Boot {
                 patience = Instant::now() + patience_of;
             }
             if let Some(device) = self.devices.find(spec).cloned() {
-                self.consoles.clear_prompt();
+                self.stop_asking();
                 return Ok(Some(device));
             }
             let next = self.what_to_ask(&asking);
@@ -86,8 +89,11 @@ impl Boot {
                 self.ask(&next, purpose);
                 asking = next;
             }
-            let explaining = (asking == Asking::Nothing && self.keyring.trial.is_none()).then_some(patience);
-            let deadlines = [explaining, self.keyring.next_deadline()];
+            let idle = self.keyring.trial.is_none();
+            let explaining = (asking == Asking::Nothing && idle).then_some(patience);
+            let giving_up = (asking == Asking::Trouble && idle && self.is_beside_systemd())
+                .then(|| patience + BESIDE_SYSTEMD);
+            let deadlines = [explaining, giving_up, self.keyring.next_deadline()];
             let wake = self.wait(deadlines.into_iter().flatten().min())?;
             self.take_lapses();
             if let Some(line) = wake.line {
@@ -102,6 +108,9 @@ impl Boot {
                 patience = Instant::now() + patience_of;
                 self.take_progress(progress);
             }
+            if wake.cancelled {
+                return Err(InitError::Cancelled(spec.to_string()));
+            }
             if wake.timed_out && explaining.is_some_and(|deadline| deadline <= Instant::now()) {
                 if purpose == Purpose::PerhapsHibernated {
                     return Ok(None);
@@ -109,6 +118,9 @@ impl Boot {
                 self.explain_absence(spec, purpose);
                 asking = Asking::Trouble;
                 self.ask(&asking, purpose);
+            }
+            if giving_up.is_some_and(|deadline| deadline <= Instant::now()) {
+                return Err(InitError::RootAbsent(spec.to_string()));
             }
         }
     }
@@ -127,15 +139,14 @@ impl Boot {
 
     fn ask(&mut self, asking: &Asking, purpose: Purpose) {
         match asking {
-            Asking::Nothing => self.consoles.clear_prompt(),
+            Asking::Nothing => self.stop_asking(),
             Asking::Passphrase(text) => {
                 self.report.reach("prompt");
                 self.keyring.asked();
-                self.consoles.set_prompt(Prompt {
-                    text: text.clone(),
-                    echo: Echo::Stars,
-                });
+                self.ask_passphrase(text.clone());
             }
+            // Beside systemd there is nothing to choose: emergency.target has the menu.
+            Asking::Trouble if self.is_beside_systemd() => self.stop_asking(),
             Asking::Trouble => {
                 let prompt = self.absence_prompt(purpose);
                 self.consoles.set_prompt(prompt);

@@ -19,6 +19,11 @@ use crate::sys::open_in_root::RootDir;
 /// The first program of the real root, when `init=` names no other.
 pub(super) const SYSTEMD: &str = "/usr/lib/systemd/systemd";
 
+/// Whether `init=` means the chosen generation's systemd.
+pub(super) fn is_systemd(init: &str) -> bool {
+    init.ends_with("/systemd") || init == "/sbin/init"
+}
+
 /// A step of the hand-off that failed. Before the root is switched the caller can still offer another generation.
 #[derive(Debug, thiserror::Error)]
 #[error("the hand-off failed while {step}: {source}")]
@@ -93,7 +98,7 @@ pub(super) fn switch_root(
     let string = |text: &str| CString::new(text).map_err(|error| failed("preparing arguments")(error.into()));
     let descriptor = state.as_raw_fd().to_string();
     let mut arguments = vec![string(init)?];
-    if init.ends_with("/systemd") || init == "/sbin/init" {
+    if is_systemd(init) {
         for argument in ["--switched-root", "--system", "--deserialize", &descriptor] {
             arguments.push(string(argument)?);
         }

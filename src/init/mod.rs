@@ -4,6 +4,7 @@
 //! looked at; LUKS volumes are unlocked, complete volume groups activated, and what they bring is looked at in turn,
 //! until the root is there.
 
+mod adjunct;
 mod boot;
 mod choose;
 pub mod cmdline;
@@ -18,6 +19,7 @@ mod hibernation;
 pub mod keymap;
 mod log;
 mod luks_parameters;
+mod mappings;
 pub mod modules;
 mod open_luks;
 mod open_volumes;
@@ -33,6 +35,7 @@ mod unlock_trial;
 mod volumes;
 
 // A rehearsal takes the same decisions.
+pub use adjunct::{emergency, hand_off, prepare};
 #[cfg(feature = "tools")]
 pub(crate) use choose::requested;
 #[cfg(feature = "tools")]
@@ -53,6 +56,12 @@ pub enum InitError {
     /// Not started by a kernel.
     #[error("keel-init runs as PID 1 of an initrd that `keel initrd` made; here it does nothing")]
     NotInitrd,
+    /// Not started by systemd.
+    #[error(
+        "keel-init --adjunct, --switch-root and --emergency are for the units of an initrd that `keel initrd --systemd` made; \
+         here they do nothing"
+    )]
+    NotSystemdInitrd,
     /// proc, sysfs and so on.
     #[error(transparent)]
     Early(#[from] early::EarlyError),
@@ -76,6 +85,21 @@ pub enum InitError {
     /// The root was already being switched.
     #[error(transparent)]
     HandOff(handoff::HandOffError),
+    /// Beside systemd nobody is offered anything: its emergency.target does that.
+    #[error(transparent)]
+    Trouble(Box<trouble::Trouble>),
+    /// Beside systemd: the root didn't appear in time.
+    #[error(
+        "the root file system {0} hasn't appeared; the lines above say what has. Is root= right, is its disk attached, has the \
+         initrd the module of its driver?"
+    )]
+    RootAbsent(String),
+    /// Beside systemd: a password agent said that nobody answers.
+    #[error("nobody gave the passphrase that leads to {0}: the password agent was cancelled")]
+    Cancelled(String),
+    /// Beside systemd: PID 1 didn't do what it was asked.
+    #[error(transparent)]
+    Manager(#[from] adjunct::CallError),
     /// poll(2).
     #[error("waiting for events failed: {0}")]
     Wait(Errno),

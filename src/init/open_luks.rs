@@ -9,12 +9,13 @@ use zeroize::{Zeroize, Zeroizing};
 use super::boot::Boot;
 use super::cmdline::{DeviceSpec, Source};
 use super::devices::{self, BlockDevice};
+use super::mappings::mapping_over;
 use super::report::Unlocked as UnlockedReport;
 use super::sources::{self, Sources};
 use super::unlock::{Lapse, Volume, default_name, mapper_path};
 use super::unlock_trial::{Attempt, Origin};
 use crate::block::dm::{self, Control, Table, Target};
-use crate::block::luks::{self, CryptOptions, Header, Unlocked};
+use crate::block::luks::{self, Header, Unlocked};
 use crate::block::{DeviceNumber, ReadAt};
 use crate::sys::keyring;
 
@@ -105,6 +106,10 @@ impl Boot {
     /// Looks at a device with a LUKS header.
     pub(super) fn luks_volume_appears(&mut self, device: &BlockDevice) {
         let path = device.path.display().to_string();
+        if let Some(mapping) = mapping_over(device.number) {
+            info!("{path}: open already, as {mapping}");
+            return;
+        }
         let (header, warnings) = match read_header(&device.path) {
             Ok(read) => read,
             Err(error) => return self.warn(&format!("{path} can't be unlocked: {error}")),
@@ -225,7 +230,10 @@ impl Boot {
         }
         // dm_crypt was asked for at the start; a fast disk and a cheap keyslot can be faster.
         self.loader.wait_idle();
-        let opened = open_crypt(volume, &unlocked, volume.options.crypt);
+        let opened = self
+            .device_mapper()
+            .map_err(|error| error.to_string())
+            .and_then(|control| open_crypt(&control, volume, &unlocked));
         let Some(volume) = self.keyring.volumes.remove(&attempt.device) else {
             return;
         };
@@ -269,8 +277,8 @@ fn read_header(path: &Path) -> Result<(Header, Vec<luks::Warning>), String> {
 
 /// Loads the dm-crypt table of an unlocked volume. The volume key goes through the kernel's keyring of this thread, and
 /// leaves it once the table is loaded.
-fn open_crypt(volume: &Volume, unlocked: &Unlocked, options: CryptOptions) -> Result<DeviceNumber, String> {
-    let header = &volume.header;
+fn open_crypt(control: &Control, volume: &Volume, unlocked: &Unlocked) -> Result<DeviceNumber, String> {
+    let (header, options) = (&volume.header, volume.options.crypt);
     let size = devices::open(&volume.path)
         .and_then(|file| file.size())
         .map_err(|error| error.to_string())?;
@@ -291,8 +299,8 @@ fn open_crypt(volume: &Volume, unlocked: &Unlocked, options: CryptOptions) -> Re
         read_only: options.read_only,
         secure: true,
     };
-    let number = Control::open()
-        .and_then(|control| control.create(&volume.name, &header.dm_uuid(&volume.name), &table, create))
+    let number = control
+        .create(&volume.name, &header.dm_uuid(&volume.name), &table, create)
         .map_err(|error| error.to_string());
     drop(guard);
     // LUKS1's table holds the key itself.

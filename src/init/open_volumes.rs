@@ -11,7 +11,7 @@ use super::devices::BlockDevice;
 use super::unlock::mapper_path;
 use super::volumes::Wanted;
 use crate::block::DeviceNumber;
-use crate::block::dm::{self, Control, UdevFlags};
+use crate::block::dm::{self, UdevFlags};
 use crate::block::lvm;
 use crate::block::probe::Kind;
 
@@ -76,7 +76,7 @@ impl Boot {
                 .as_ref()
                 .map_err(ToString::to_string)
                 .and_then(|table| {
-                    Control::open()
+                    self.device_mapper()
                         .and_then(|control| {
                             control.create(&ready.dm_name, &ready.dm_uuid, table, ready.options)
                         })
@@ -110,8 +110,14 @@ impl Boot {
         if let Err(error) = links {
             self.warn(&format!("the links of {} can't be made: {error}", path.display()));
         }
-        // Without this line udevd takes the device for one that isn't ready (10-dm.rules), and systemd never sees it.
-        if let Err(error) = dm::write_udev_entry("/run/udev/data".as_ref(), number, UdevFlags::Public) {
+        // Without this line a udevd that starts later takes the device for one that isn't ready (10-dm.rules), and systemd
+        // never sees it. Where udevd runs it learns of the device by its event, and keeps this file itself.
+        let told = if self.is_beside_systemd() {
+            Ok(())
+        } else {
+            dm::write_udev_entry("/run/udev/data".as_ref(), number, UdevFlags::Public)
+        };
+        if let Err(error) = told {
             self.warn(&format!("udev can't be told of {}: {error}", path.display()));
         }
         let device = BlockDevice {

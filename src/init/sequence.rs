@@ -9,8 +9,8 @@ use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::unistd::getpid;
 
-use super::boot::Boot;
-use super::cmdline::CommandLine;
+use super::boot::{Boot, Place};
+use super::cmdline::{CommandLine, Warning};
 use super::devices::BlockDevice;
 use super::fsck::{self, Outcome};
 use super::handoff::{self, Started};
@@ -36,13 +36,14 @@ pub fn run() -> Result<Infallible, InitError> {
         return Err(InitError::NotInitrd);
     }
     early::mount_api_file_systems()?;
+    start(Place::Alone)?.until_systemd(started)
+}
+
+/// Reads the command line, starts the log, opens consoles and starts loading modules. The API file systems are mounted.
+pub(super) fn start(place: Place) -> Result<Boot, InitError> {
     let mut report = Report::new();
     report.reach("init");
-    let text = std::fs::read_to_string("/proc/cmdline").map_err(|source| InitError::Image {
-        path: "/proc/cmdline",
-        source,
-    })?;
-    let (cmdline, warnings) = CommandLine::parse(&text);
+    let (cmdline, warnings) = command_line()?;
     let level = if cmdline.debug {
         LevelFilter::Debug
     } else {
@@ -55,11 +56,20 @@ pub fn run() -> Result<Infallible, InitError> {
             "memory can't be locked, secrets could reach a swap device: {error}"
         ));
     }
-    let mut boot = Boot::start(cmdline, report)?;
+    let mut boot = Boot::start(cmdline, report, place)?;
     for warning in warnings {
         boot.warn(&warning.to_string());
     }
-    boot.until_systemd(started)
+    Ok(boot)
+}
+
+/// The kernel's command line, and what in it can't be used.
+pub(super) fn command_line() -> Result<(CommandLine, Vec<Warning>), InitError> {
+    let text = std::fs::read_to_string("/proc/cmdline").map_err(|source| InitError::Image {
+        path: "/proc/cmdline",
+        source,
+    })?;
+    Ok(CommandLine::parse(&text))
 }
 
 impl Boot {
@@ -80,6 +90,14 @@ impl Boot {
 
     /// One attempt at the whole way.
     fn attempt(&mut self, started: Started) -> Result<Infallible, Stop> {
+        let init = self.prepare()?;
+        // From here on there is no way back: a failure is the end of this boot.
+        handoff::switch_root(Path::new(SYSROOT), &init, started)
+            .map_err(|error| InitError::HandOff(error).into())
+    }
+
+    /// Finds the root, chooses a generation and assembles it. Returns the program that is to be executed in it.
+    pub(super) fn prepare(&mut self) -> Result<String, Stop> {
         let spec = self.cmdline.root.clone().ok_or(Trouble::NoRoot)?;
         self.shell_at(ShellPoint::Start)?;
         let root = self.find_root(&spec)?;
@@ -107,9 +125,7 @@ impl Boot {
         if let Err(error) = self.report.write(Path::new(report::PATH)) {
             warn!("the report can't be written: {error}");
         }
-        // From here on there is no way back: a failure is the end of this boot.
-        handoff::switch_root(Path::new(SYSROOT), &init, started)
-            .map_err(|error| InitError::HandOff(error).into())
+        Ok(init)
     }
 
     fn check_and_mount(&mut self, root: &BlockDevice) -> Result<(), Stop> {
@@ -153,10 +169,10 @@ impl Boot {
 
     fn check(&mut self, root: &BlockDevice, kind: &str) -> Result<String, Stop> {
         let device = root.display_name();
-        let consoles = &mut self.consoles;
-        let outcome = fsck::check(&root.path, kind, self.cmdline.fsck, |line| {
+        let check = self.cmdline.fsck;
+        let outcome = fsck::check(&root.path, kind, check, |line| {
             info!("e2fsck: {line}");
-            consoles.print(line);
+            self.print(line);
         });
         match outcome {
             Outcome::Clean { summary } => {
@@ -212,7 +228,7 @@ impl Boot {
 
 /// Why an attempt ended.
 #[derive(Debug)]
-enum Stop {
+pub(super) enum Stop {
     /// Nothing can be offered any more.
     Fatal(Box<InitError>),
     /// Something can be done.

@@ -11,11 +11,11 @@ use super::{InitError, modules, power};
 use crate::root::AssembleError;
 
 /// How long a machine that is to recover by itself (`panic=`, as entries on trial carry) waits for somebody.
-const UNATTENDED: Duration = Duration::from_mins(1);
+pub(super) const UNATTENDED: Duration = Duration::from_mins(1);
 
 /// A boot that can't go on as it is.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Trouble {
+pub enum Trouble {
     /// No `root=`.
     #[error("the kernel command line has no root=; add it to the boot entry, such as root=/dev/vg/root")]
     NoRoot,
@@ -111,7 +111,7 @@ impl Trouble {
     }
 }
 
-fn menu(offered: impl Fn(Answer) -> bool) -> Prompt {
+pub(super) fn menu(offered: impl Fn(Answer) -> bool) -> Prompt {
     let mut text = String::new();
     for (key, _, meaning) in ANSWERS.iter().filter(|(_, answer, _)| offered(*answer)) {
         text.extend(["  ", key, "  ", meaning, "\n"]);
@@ -123,7 +123,7 @@ fn menu(offered: impl Fn(Answer) -> bool) -> Prompt {
     }
 }
 
-fn parse(line: &Line, offered: impl Fn(Answer) -> bool) -> Option<Answer> {
+pub(super) fn parse(line: &Line, offered: impl Fn(Answer) -> bool) -> Option<Answer> {
     let typed = std::str::from_utf8(&line.bytes).ok()?.trim().to_ascii_lowercase();
     ANSWERS
         .iter()

@@ -4,6 +4,7 @@
 //! it. The same modules and binaries give the same bytes.
 
 mod attached;
+mod beside_systemd;
 mod builder;
 mod cpio;
 mod depmod;
@@ -20,13 +21,14 @@ mod plan;
 mod read;
 mod resolve;
 mod sets;
+mod system_tree;
 mod tree;
 
 pub(crate) use attached::drivers;
 pub use builder::{Image, build};
 pub use cpio::{Archive, CpioError};
 pub use host::{Host, Machine, Need};
-pub use plan::{BuildError, Plan, PlanEntry, Recipe, plan};
+pub use plan::{BuildError, Plan, PlanEntry, Recipe, SystemPart, plan};
 pub use read::{ReadError, file_of_image};
 pub use resolve::{Origin, Reason, Resolved, Wish};
 pub use sets::ModuleSet;

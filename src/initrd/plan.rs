@@ -10,8 +10,9 @@ use super::elf::{self, ElfError};
 use super::host::Host;
 use super::resolve::{Origin, Resolved, Wish};
 use super::sets::ModuleSet;
+use super::system_tree::SystemTree;
 use super::tree::{ModuleTree, ResolveError};
-use super::{firmware, microcode, modinfo};
+use super::{beside_systemd, firmware, microcode, modinfo};
 use crate::init::keymap::Keymap;
 
 /// Why an image can't be built.
@@ -35,6 +36,26 @@ pub enum BuildError {
         path: PathBuf,
         /// Why.
         source: io::Error,
+    },
+    /// The system's tree lacks something that systemd can't do without in an initrd.
+    #[error(
+        "{tree} has no {path}, which an initrd with systemd needs; Debian's packages systemd, udev, kmod and dmsetup have it"
+    )]
+    Lacks {
+        /// What is missing.
+        path: String,
+        /// Where it was looked for.
+        tree: PathBuf,
+    },
+    /// A library that a program asks for.
+    #[error(
+        "{program} asks for {library}, which isn't in its system; is the package that it belongs to complete?"
+    )]
+    Library {
+        /// The program, or a library of it.
+        program: PathBuf,
+        /// The name of the library.
+        library: String,
     },
     /// The archive.
     #[error(transparent)]
@@ -78,8 +99,19 @@ pub struct Recipe {
     pub shell: Option<PathBuf>,
     /// A directory (`/usr/lib/firmware`) with the firmware that the modules name.
     pub firmware: Option<PathBuf>,
+    /// With systemd as PID 1; without it, keel-init is.
+    pub systemd: Option<SystemPart>,
     /// zstd's level, 1 to 22.
     pub compression_level: i32,
+}
+
+/// What a system gives to an initrd whose PID 1 is systemd.
+#[derive(Clone, Debug)]
+pub struct SystemPart {
+    /// The root of the system.
+    pub root: PathBuf,
+    /// Files and directories of it beside those that are needed.
+    pub include: Vec<String>,
 }
 
 /// An image that can be written.
@@ -107,13 +139,16 @@ pub struct PlanEntry {
 impl PlanEntry {
     /// Whether it is a file of firmware.
     pub fn is_firmware(&self) -> bool {
-        self.bytes > 0 && self.path.starts_with("lib/firmware/")
+        let path = self.path.strip_prefix("usr/").unwrap_or(&self.path);
+        self.bytes > 0 && path.starts_with("lib/firmware/")
     }
 
-    /// Whether it is a kernel module.
+    /// Whether it is a kernel module. Those lie flat in the kernel's directory; what is below it are links to them.
     pub fn is_module(&self) -> bool {
-        self.path.starts_with("lib/modules/")
-            && Path::new(&self.path).extension().is_some_and(|end| end == "ko")
+        let path = self.path.strip_prefix("usr/").unwrap_or(&self.path);
+        path.strip_prefix("lib/modules/")
+            .and_then(|path| path.split_once('/'))
+            .is_some_and(|(_, name)| !name.contains('/') && name.ends_with(".ko"))
     }
 }
 
@@ -164,7 +199,19 @@ pub fn plan(recipe: &Recipe) -> Result<Plan, BuildError> {
         "dev/console",
         "the kernel opens it for PID 1 before devtmpfs is mounted",
     );
-    parts.file("init", 0o755, program(&recipe.init)?, "PID 1 of the initrd")?;
+    if let Some(part) = &recipe.systemd {
+        parts.library = "usr/lib";
+        parts.file(
+            "usr/bin/keel-init",
+            0o755,
+            program(&recipe.init)?,
+            "prepares the root",
+        )?;
+        beside_systemd::add(&mut parts, &mut SystemTree::open(&part.root)?, &part.include)?;
+        parts.indexes(&tree)?;
+    } else {
+        parts.file("init", 0o755, program(&recipe.init)?, "PID 1 of the initrd")?;
+    }
     if let Some(e2fsck) = &recipe.e2fsck {
         parts.file(
             "usr/sbin/e2fsck",
@@ -223,11 +270,37 @@ pub fn plan(recipe: &Recipe) -> Result<Plan, BuildError> {
     })
 }
 
-#[derive(Default)]
-struct Parts {
+/// Files of a kernel's module directory that modprobe(8) and udevd read.
+const INDEXES: [&str; 9] = [
+    "modules.alias.bin",
+    "modules.builtin.alias.bin",
+    "modules.builtin.bin",
+    "modules.builtin.modinfo",
+    "modules.dep.bin",
+    "modules.devname",
+    "modules.softdep",
+    "modules.symbols.bin",
+    "modules.weakdep",
+];
+
+/// What has been put together.
+pub(super) struct Parts {
     archive: Archive,
+    /// Where modules and firmware lie: `lib`, or `usr/lib` where that is a link.
+    library: &'static str,
     reasons: BTreeMap<String, String>,
     notes: Vec<String>,
+}
+
+impl Default for Parts {
+    fn default() -> Self {
+        Parts {
+            archive: Archive::default(),
+            library: "lib",
+            reasons: BTreeMap::new(),
+            notes: Vec::new(),
+        }
+    }
 }
 
 impl Parts {
@@ -235,7 +308,50 @@ impl Parts {
         let _ = self.reasons.insert(path.to_owned(), reason.to_owned());
     }
 
-    fn file(&mut self, path: &str, mode: u32, content: Vec<u8>, reason: &str) -> Result<(), CpioError> {
+    /// Notes what somebody should know of the image, as a sentence.
+    pub(super) fn note(&mut self, text: String) {
+        self.notes.push(text);
+    }
+
+    /// Whether something is at `path`.
+    pub(super) fn has(&self, path: &str) -> bool {
+        self.reasons.contains_key(path)
+    }
+
+    /// Everything that was put in, sorted.
+    #[cfg(test)]
+    pub(super) fn paths(&self) -> Vec<String> {
+        self.reasons.keys().cloned().collect()
+    }
+
+    pub(super) fn link(&mut self, path: &str, target: &str, reason: &str) -> Result<(), CpioError> {
+        self.because(path, reason);
+        self.archive.link(path, target)
+    }
+
+    /// The kernel's own indexes: other programs than keel-init load modules, too.
+    fn indexes(&mut self, tree: &ModuleTree) -> Result<(), BuildError> {
+        for name in INDEXES {
+            let path = tree.directory().join(name);
+            match fs::read(&path) {
+                Ok(content) => {
+                    let to = format!("{}/modules/{}/{name}", self.library, tree.kernel());
+                    self.file(&to, 0o644, content, "what modprobe and udevd find modules by")?;
+                }
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(source) => return Err(BuildError::Read { path, source }),
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn file(
+        &mut self,
+        path: &str,
+        mode: u32,
+        content: Vec<u8>,
+        reason: &str,
+    ) -> Result<(), CpioError> {
         self.because(path, reason);
         self.archive.file(path, mode, content)
     }
@@ -266,6 +382,10 @@ impl Parts {
         Ok(())
     }
 
+    fn beside_systemd(&self) -> bool {
+        self.library == "usr/lib"
+    }
+
     fn modules(
         &mut self,
         tree: &ModuleTree,
@@ -284,14 +404,24 @@ impl Parts {
             for name in modinfo::firmware(&content) {
                 named.entry(name).or_default().push(&module.name);
             }
-            let path = format!("lib/modules/{}/{}", tree.kernel(), module.file);
+            let directory = format!("{}/modules/{}", self.library, tree.kernel());
+            let path = format!("{directory}/{}", module.file);
             self.file(&path, 0o644, content, &reason.to_string())?;
+            // A module at the top of the tree has that name already.
+            let depth = file.components().count().saturating_sub(1);
+            if self.beside_systemd() && depth > 0 {
+                // Under its name in the indexes. That it isn't compressed as the name says is no matter: libkmod looks at the
+                // content (libkmod/libkmod-file.c).
+                let target = format!("{}{}", "../".repeat(depth), module.file);
+                let link = format!("{directory}/{}", file.display());
+                self.link(&link, &target, "its name in the kernel's indexes")?;
+            }
         }
         for (name, modules) in named {
             let by = modules.join(", ");
             match firmware::read(firmware, tree.kernel(), &name)? {
                 Some(content) => self.file(
-                    &format!("lib/firmware/{name}"),
+                    &format!("{}/firmware/{name}", self.library),
                     0o644,
                     content,
                     &format!("firmware of {by}"),

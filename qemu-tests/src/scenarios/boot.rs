@@ -161,7 +161,7 @@ fn other_entry(bench: &mut Bench<'_>, disks: &[crate::disk::Disk], older: &str, 
 }
 
 /// What systemd and udev must know of the devices that early boot made.
-fn systemd_sees_everything(bench: &mut Bench<'_>, shell: &mut Shell<'_>, when: &str) {
+pub(super) fn systemd_sees_everything(bench: &mut Bench<'_>, shell: &mut Shell<'_>, when: &str) {
     bench.check(&format!("systemd is content {when}"), || {
         let (_, state) = shell.sh("systemctl is-system-running --wait")?;
         let failed = shell.run("systemctl --failed --no-legend --plain; systemctl list-jobs --no-legend")?;

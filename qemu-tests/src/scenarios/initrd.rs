@@ -109,7 +109,7 @@ fn kernel_modules(tree: &Path) -> Result<(String, PathBuf)> {
 }
 
 /// Copies a tree, the last names first, so that its directories list their entries in another order.
-fn copy_backwards(from: &Path, to: &Path) -> Result<()> {
+pub(super) fn copy_backwards(from: &Path, to: &Path) -> Result<()> {
     fs::create_dir(to).with_context(|| format!("{} can't be made", to.display()))?;
     let mut entries = fs::read_dir(from)?.collect::<Result<Vec<_>, _>>()?;
     entries.sort_by_key(|entry| std::cmp::Reverse(entry.file_name()));
@@ -128,7 +128,7 @@ fn copy_backwards(from: &Path, to: &Path) -> Result<()> {
 }
 
 /// The names in an image.
-fn contents(image: &Path) -> Result<Vec<String>> {
+pub(super) fn contents(image: &Path) -> Result<Vec<String>> {
     let archive = Tool::new("zstd")
         .args(["--decompress", "--stdout", "--quiet"])
         .arg(image)

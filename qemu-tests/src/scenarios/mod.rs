@@ -1,5 +1,6 @@
 //! What is shown on machines, one file per topic.
 
+mod adjunct;
 mod bad_disks;
 mod bench;
 mod boot;
@@ -46,6 +47,11 @@ pub(crate) const ALL: &[Scenario] = &[
         name: "boot",
         about: "default boot, a wrong passphrase first; systemd sees all devices; then the other entry of the menu",
         run: boot::boot,
+    },
+    Scenario {
+        name: "adjunct",
+        about: "an initrd with systemd as PID 1 and keel-init as its unit; a root that isn't there",
+        run: adjunct::adjunct,
     },
     Scenario {
         name: "striped",

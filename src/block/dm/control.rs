@@ -71,22 +71,39 @@ pub struct CreateOptions {
     pub secure: bool,
 }
 
+/// What stands in the event number of a device that udev's rules are to take as ready: the flag
+/// `DM_UDEV_PRIMARY_SOURCE_FLAG` above the cookie, which is 0, since nobody waits for udev (lvm2, libdm/libdevmapper.h).
+const PRIMARY_SOURCE: u32 = 0x40 << 16;
+
 /// The control device.
 #[derive(Debug)]
-pub struct Control(ControlDevice);
+pub struct Control {
+    device: ControlDevice,
+    udevd_runs: bool,
+}
 
 impl Control {
     /// Opens `/dev/mapper/control`.
     pub fn open() -> Result<Self, DmError> {
         ControlDevice::open(Path::new("/dev/mapper/control"))
-            .map(Control)
+            .map(|device| Control {
+                device,
+                udevd_runs: false,
+            })
             .map_err(DmError::NoControl)
+    }
+
+    /// The same, where a udevd runs that is to learn of new devices by their events.
+    #[must_use]
+    pub fn beside_udevd(self) -> Self {
+        Control {
+            udevd_runs: true,
+            ..self
+        }
     }
 
     /// Makes a device with a table, and starts it. One that is already there with the same UUID is taken as it is. A
     /// device that could only be half made is removed.
-    ///
-    /// The event numbers of the ioctl stay 0: nobody waits for udev in the initrd.
     pub fn create(
         &self,
         name: &str,
@@ -95,7 +112,13 @@ impl Control {
         options: CreateOptions,
     ) -> Result<DeviceNumber, DmError> {
         let mut flags = if options.secure { SECURE_DATA } else { 0 };
-        let answer = match self.run(DEV_CREATE, "making", Header { name, uuid, flags }, None) {
+        let header = Header {
+            name,
+            uuid,
+            flags,
+            ..Header::default()
+        };
+        let answer = match self.run(DEV_CREATE, "making", header, None) {
             Err(DmError::Refused { source, .. }) if source.raw_os_error() == Some(libc::EBUSY) => {
                 return self.existing(name, uuid);
             }
@@ -111,8 +134,8 @@ impl Control {
                 "loading the table of",
                 Header {
                     name,
-                    uuid: "",
                     flags,
+                    ..Header::default()
                 },
                 Some(table),
             )
@@ -122,6 +145,7 @@ impl Control {
                     "starting",
                     Header {
                         name,
+                        event_number: if self.udevd_runs { PRIMARY_SOURCE } else { 0 },
                         ..Header::default()
                     },
                     None,
@@ -172,8 +196,8 @@ impl Control {
     pub fn table(&self, name: &str) -> Result<Table, DmError> {
         let header = Header {
             name,
-            uuid: "",
             flags: STATUS_TABLE,
+            ..Header::default()
         };
         let answer = self.run(TABLE_STATUS, "reading the table of", header, None)?;
         message::table(&answer).ok_or_else(|| DmError::Answer(name.to_owned()))
@@ -187,10 +211,12 @@ impl Control {
         table: Option<&Table>,
     ) -> Result<zeroize::Zeroizing<Vec<u8>>, DmError> {
         let request = message::encode(header, table)?;
-        self.0.run(command, &request).map_err(|source| DmError::Refused {
-            step,
-            name: header.name.to_owned(),
-            source,
-        })
+        self.device
+            .run(command, &request)
+            .map_err(|source| DmError::Refused {
+                step,
+                name: header.name.to_owned(),
+                source,
+            })
     }
 }

@@ -50,6 +50,8 @@ pub(super) struct Header<'a> {
     pub name: &'a str,
     pub uuid: &'a str,
     pub flags: u32,
+    /// What udev's rules learn from the event that this causes.
+    pub event_number: u32,
 }
 
 /// A buffer with a header and, for a table load, the targets.
@@ -72,7 +74,15 @@ pub(super) fn encode(header: Header<'_>, table: Option<&Table>) -> Result<Zeroiz
         buffer.extend_from_slice(&version.to_ne_bytes());
     }
     let size = u32::try_from(HEADER_BYTES + specs.len()).unwrap_or(u32::MAX);
-    for field in [size, HEADER_BYTES_U32, target_count, 0, header.flags, 0, 0] {
+    for field in [
+        size,
+        HEADER_BYTES_U32,
+        target_count,
+        0,
+        header.flags,
+        header.event_number,
+        0,
+    ] {
         buffer.extend_from_slice(&field.to_ne_bytes());
     }
     // The device number, which these commands take from name or UUID.
@@ -202,6 +212,7 @@ mod tests {
                 name: "vg-root",
                 uuid: "LVM-x",
                 flags: SECURE_DATA,
+                event_number: 7,
             },
             Some(&table),
         )
@@ -221,6 +232,11 @@ mod tests {
             u32::from_ne_bytes(buffer[28..32].try_into().unwrap()),
             1 << 15,
             "flags"
+        );
+        assert_eq!(
+            u32::from_ne_bytes(buffer[32..36].try_into().unwrap()),
+            7,
+            "event_nr"
         );
         assert_eq!(&buffer[48..56], b"vg-root\0");
         assert_eq!(&buffer[176..182], b"LVM-x\0");

@@ -61,6 +61,19 @@ impl Consoles {
         )
     }
 
+    /// No console at all: what is printed is seen by nobody.
+    pub fn none() -> Consoles {
+        Self {
+            dev_dir: PathBuf::new(),
+            sysfs: PathBuf::new(),
+            asked: Vec::new(),
+            ttys: Vec::new(),
+            prompt: None,
+            kernel_log: KernelLog::new(Path::new("/proc/sys/kernel/printk")),
+            key: false,
+        }
+    }
+
     fn with_log(dev: &Path, sysfs: &Path, parameters: &[String], kernel_log: KernelLog) -> Consoles {
         let mut consoles = Self {
             dev_dir: dev.to_owned(),

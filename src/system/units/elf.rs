@@ -14,10 +14,14 @@ const DYNAMIC_MAX: u64 = 1 << 20;
 const STRINGS_MAX: u64 = 64 << 20;
 const NEEDED_MAX: usize = 1024;
 const NAME_MAX: usize = 4096;
+const NOTES_MAX: u64 = 1 << 20;
 
 const PT_LOAD: u32 = 1;
 const PT_DYNAMIC: u32 = 2;
 const PT_INTERP: u32 = 3;
+const PT_NOTE: u32 = 4;
+/// `.note.dlopen` (<https://systemd.io/ELF_DLOPEN_METADATA/>), of the owner `FDO`.
+const NOTE_DLOPEN: u32 = 0x407c_0c0a;
 const DT_NULL: u64 = 0;
 const DT_NEEDED: u64 = 1;
 const DT_STRTAB: u64 = 5;
@@ -34,6 +38,8 @@ pub struct Dynamic {
     pub interpreter: Option<String>,
     /// Names of libraries, or paths when they have a slash.
     pub needed: Vec<String>,
+    /// Names of libraries that it opens when they're there, in alternatives: the first of each that is found.
+    pub optional: Vec<Vec<String>>,
     /// Directories to search first, `$ORIGIN` as it is.
     pub rpath: Vec<String>,
     /// Directories to search first; `rpath` doesn't count then.
@@ -103,6 +109,7 @@ impl Elf<'_> {
             };
             dynamic.interpreter = text(&bytes(self.file, segment.offset, length)?, 0);
         }
+        dynamic.optional = self.optional()?;
         let Some(segment) = self.segment(PT_DYNAMIC) else {
             return Ok(Some(dynamic));
         };
@@ -137,6 +144,18 @@ impl Elf<'_> {
         Ok(Some(dynamic))
     }
 
+    // What the notes say of libraries that are opened while it runs. Damaged notes say nothing.
+    fn optional(&self) -> io::Result<Vec<Vec<String>>> {
+        let mut found = Vec::new();
+        for segment in &self.segments {
+            if segment.kind == PT_NOTE && segment.size <= NOTES_MAX {
+                let length = usize::try_from(segment.size).unwrap_or(0);
+                notes(&bytes(self.file, segment.offset, length)?, &mut found);
+            }
+        }
+        Ok(found)
+    }
+
     // The string table, which is named by its address in memory.
     fn strings(&self, address: Option<u64>, size: Option<u64>) -> io::Result<Option<Vec<u8>>> {
         let (Some(address), Some(size)) = (address, size.filter(|&size| size <= STRINGS_MAX)) else {
@@ -155,6 +174,49 @@ impl Elf<'_> {
             return Ok(None);
         };
         bytes(self.file, offset, length).map(Some)
+    }
+}
+
+#[derive(serde::Deserialize)]
+struct OpenedLater {
+    soname: Vec<String>,
+}
+
+/// Reads the notes of a segment: length of the owner's name, length of the content, type, name, content; each padded to
+/// four bytes.
+fn notes(mut notes: &[u8], found: &mut Vec<Vec<String>>) {
+    loop {
+        let number = |at: usize| Some(u32::from_le_bytes(notes.get(at..at + 4)?.try_into().ok()?));
+        let (Some(name), Some(content), Some(kind)) = (number(0), number(4), number(8)) else {
+            return;
+        };
+        let padded = |length: u32| {
+            usize::try_from(length)
+                .unwrap_or(usize::MAX)
+                .checked_next_multiple_of(4)
+        };
+        let (Some(start), Some(room)) = (
+            padded(name).and_then(|name| name.checked_add(12)),
+            padded(content),
+        ) else {
+            return;
+        };
+        let text = notes
+            .get(start..)
+            .and_then(|rest| rest.get(..usize::try_from(content).ok()?));
+        if kind == NOTE_DLOPEN && found.len() < NEEDED_MAX {
+            let text = text
+                .unwrap_or_default()
+                .split(|&byte| byte == 0)
+                .next()
+                .unwrap_or_default();
+            let later: Vec<OpenedLater> = serde_json::from_slice(text).unwrap_or_default();
+            found.extend(later.into_iter().map(|later| later.soname));
+        }
+        match start.checked_add(room).and_then(|end| notes.get(end..)) {
+            Some(rest) if !rest.is_empty() => notes = rest,
+            _ => return,
+        }
     }
 }
 
@@ -223,6 +285,27 @@ mod tests {
         assert_eq!(read(&b"#!/bin/sh\n".to_vec()).unwrap(), None);
         assert_eq!(read(&Vec::new()).unwrap(), None);
         assert_eq!(read(&shell()[..200].to_vec()).unwrap(), None);
+    }
+
+    // As `readelf --notes --wide` prints that of a library of systemd 257.
+    #[test]
+    fn libraries_that_are_opened_later_are_read_from_notes() {
+        let text = br#"[{"feature":"kmod","description":"Support for modules","priority":"recommended","soname":["libkmod.so.2"]}]"#;
+        let mut note = b"\x04\0\0\0\x08\0\0\0\x03\0\0\0GNU\0abcdefgh".to_vec();
+        note.extend_from_slice(&4_u32.to_le_bytes());
+        note.extend_from_slice(&u32::try_from(text.len() + 1).unwrap().to_le_bytes());
+        note.extend_from_slice(&NOTE_DLOPEN.to_le_bytes());
+        note.extend_from_slice(b"FDO\0");
+        note.extend_from_slice(text);
+        note.push(0);
+        note.resize(note.len().next_multiple_of(4), 0);
+        let mut found = Vec::new();
+        notes(&note, &mut found);
+        assert_eq!(found, [["libkmod.so.2"]]);
+        for end in 0..note.len() {
+            notes(&note[..end], &mut Vec::new());
+        }
+        notes(&[0xff; 40], &mut Vec::new());
     }
 
     proptest! {

@@ -20,7 +20,7 @@ const CAPABILITIES: [&str; 4] = [
 type Key = (String, String);
 
 /// The directories of a root where libraries lie, and what was found there.
-pub(super) struct Libraries<'a> {
+pub(crate) struct Libraries<'a> {
     sources: &'a dyn Sources,
     configured: Vec<String>,
     // Directory and name -> the files of that name there. Asked for again and again: every program needs libc.
@@ -29,7 +29,7 @@ pub(super) struct Libraries<'a> {
 
 impl<'a> Libraries<'a> {
     /// Reads `/etc/ld.so.conf`. What can't be read names no directories.
-    pub(super) fn new(sources: &'a dyn Sources) -> Self {
+    pub(crate) fn new(sources: &'a dyn Sources) -> Self {
         let mut configured = Vec::new();
         read_conf(sources, "/etc/ld.so.conf", &mut configured, 0);
         Self {
@@ -41,23 +41,37 @@ impl<'a> Libraries<'a> {
 
     /// The files that `name` stands for in a program for `machine`, links followed; `first` are searched first. Several
     /// when there are variants for newer processors.
-    pub(super) fn find(&self, name: &str, first: &[String], machine: u16) -> Vec<String> {
+    pub(crate) fn find(&self, name: &str, first: &[String], machine: u16) -> Vec<String> {
         if name.contains('/') {
             return self.files(name, "");
         }
-        let configured = self.configured.iter().map(String::as_str);
-        let directories = first
-            .iter()
-            .map(String::as_str)
-            .chain(configured)
-            .chain(defaults(machine).iter().copied());
-        for directory in directories {
+        for directory in self.directories(first, machine) {
             let found = self.in_directory(directory, name);
             if !found.is_empty() {
                 return found;
             }
         }
         Vec::new()
+    }
+
+    /// The path under which the loader opens `name`, its own links not followed. Variants for newer processors don't count.
+    pub(crate) fn place(&self, name: &str, first: &[String], machine: u16) -> Option<String> {
+        let there = |path: &String| {
+            let (directory, name) = path.rsplit_once('/').unwrap_or(("", path));
+            !self.files(&format!("{directory}/"), name).is_empty()
+        };
+        if name.contains('/') {
+            return Some(name.to_owned()).filter(there);
+        }
+        self.directories(first, machine)
+            .map(|directory| format!("{directory}/{name}"))
+            .find(there)
+    }
+
+    fn directories<'b>(&'b self, first: &'b [String], machine: u16) -> impl Iterator<Item = &'b str> {
+        let configured = self.configured.iter().map(String::as_str);
+        let first = first.iter().map(String::as_str);
+        first.chain(configured).chain(defaults(machine).iter().copied())
     }
 
     fn in_directory(&self, directory: &str, name: &str) -> Vec<String> {
@@ -86,7 +100,7 @@ impl<'a> Libraries<'a> {
 }
 
 /// `$ORIGIN` is the directory of the file that says it; other variables aren't known here.
-pub(super) fn expand(directories: &[String], origin: &str) -> Vec<String> {
+pub(crate) fn expand(directories: &[String], origin: &str) -> Vec<String> {
     let parent = origin.rsplit_once('/').map_or("", |(parent, _)| parent);
     let expanded = directories
         .iter()

@@ -21,7 +21,7 @@ pub mod sources;
 pub mod verdict;
 
 mod keys;
-mod libraries;
+pub(crate) mod libraries;
 mod names;
 mod packages;
 mod programs;
