@@ -55,6 +55,7 @@ const MODULES: &[&str] = &[
     "virtio_blk",
     "dm_mod",
     "dm_crypt",
+    "dm_thin_pool",
     "xts",
     "aesni_intel",
     "ext4",

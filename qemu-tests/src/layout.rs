@@ -27,6 +27,8 @@ pub(crate) enum Layout {
     LargeBlocks,
     /// One NVMe disk: LVM, the root's LUKS2 volume in a logical volume.
     LuksOnLvm,
+    /// One NVMe disk: ESP, LUKS2, LVM with a thin pool, the root in it.
+    Thin,
 }
 
 impl Layout {
@@ -37,6 +39,7 @@ impl Layout {
             Layout::Striped => "striped",
             Layout::LargeBlocks => "large-blocks",
             Layout::LuksOnLvm => "luks-on-lvm",
+            Layout::Thin => "thin",
         }
     }
 
@@ -59,10 +62,10 @@ impl Layout {
 
     /// The script's word for what is in what.
     pub(crate) fn order(self) -> &'static str {
-        if self == Layout::LuksOnLvm {
-            "luks-on-lvm"
-        } else {
-            "lvm-on-luks"
+        match self {
+            Layout::LuksOnLvm => "luks-on-lvm",
+            Layout::Thin => "thin-on-luks",
+            Layout::Main | Layout::Striped | Layout::LargeBlocks => "lvm-on-luks",
         }
     }
 

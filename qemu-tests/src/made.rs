@@ -35,7 +35,7 @@ pub(crate) struct Made {
     /// The root with the store, as it's on the disks.
     pub root: PathBuf,
     contents_key: Key,
-    layouts: [(Layout, Mutex<Option<Disks>>); 4],
+    layouts: [(Layout, Mutex<Option<Disks>>); 5],
     switching: Mutex<Option<Switching>>,
     peers: Mutex<Option<Peers>>,
     notes: PathBuf,
@@ -88,6 +88,7 @@ impl Made {
                 Layout::Striped,
                 Layout::LargeBlocks,
                 Layout::LuksOnLvm,
+                Layout::Thin,
             ]
             .map(|layout| (layout, Mutex::new(None))),
             switching: Mutex::new(None),

@@ -50,9 +50,13 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
     let layout = args.store.layout()?;
     let build = |input: InitrdInput<'_>| -> Result<Vec<u8>, Box<dyn std::error::Error + Send + Sync>> {
         let modprobe_d = vec![input.usr.join("lib/modprobe.d"), input.etc.join("modprobe.d")];
-        let recipe = args
-            .image
-            .recipe(input.kernel_version, input.modules, modprobe_d, input.usr)?;
+        let recipe = args.image.recipe(
+            input.kernel_version,
+            input.modules,
+            modprobe_d,
+            input.usr,
+            args.store.root(),
+        )?;
         Ok(build_initrd(&recipe)?.bytes)
     };
     let keel = match &args.keel {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-use crate::initrd::{Image, ModuleSet, Plan, PlanEntry, Recipe, build};
+use crate::initrd::{Image, ModuleSet, Plan, PlanEntry, Recipe, build, root_needs};
 
 /// Where modprobe looks, the weakest first (modprobe.d(5)).
 const MODPROBE_D: [&str; 4] = [
@@ -58,9 +58,64 @@ pub(crate) struct ImageArgs {
     /// The static e2fsck (Debian: package e2fsck-static).
     #[arg(long, value_name = "FILE")]
     e2fsck: Option<PathBuf>,
+    /// The real lvm, for a root on RAID, thin, cached or other logical volumes that keel-init leaves to it: `auto` puts it
+    /// in when the root file system lies on one now, `--lvm` alone always.
+    #[arg(
+        long,
+        value_name = "WHEN",
+        num_args = 0..=1,
+        require_equals = true,
+        default_value = "auto",
+        default_missing_value = "always"
+    )]
+    lvm: Lvm,
     /// zstd's level, 1 to 22.
     #[arg(long, value_name = "LEVEL", default_value_t = 19, value_parser = clap::value_parser!(i32).range(1..=22))]
     compression_level: i32,
+}
+
+/// When lvm goes into an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Lvm {
+    Always,
+    Auto,
+    Never,
+}
+
+impl Lvm {
+    /// Whether that of `usr` goes into the image of a machine whose root file system is at `root`.
+    fn is_wanted(self, root: &Path, usr: &Path) -> bool {
+        match self {
+            Lvm::Always => true,
+            Lvm::Never => false,
+            Lvm::Auto => match root_needs(root) {
+                Ok(Some(volume)) if !usr.join("sbin/lvm").exists() => {
+                    eprintln!(
+                        "keel: warning: {} lies on {volume}, which only lvm activates, and {} has no lvm (Debian: \
+                         package lvm2): this initrd starts other roots only",
+                        root.display(),
+                        usr.display()
+                    );
+                    false
+                }
+                Ok(Some(volume)) => {
+                    eprintln!(
+                        "keel: lvm goes into the initrd: {} lies on {volume}",
+                        root.display()
+                    );
+                    true
+                }
+                Ok(None) => false,
+                Err(error) => {
+                    eprintln!(
+                        "keel: warning: it can't be seen whether {} needs lvm ({error}); --lvm puts it into the initrd",
+                        root.display()
+                    );
+                    false
+                }
+            },
+        }
+    }
 }
 
 impl ImageArgs {
@@ -69,13 +124,15 @@ impl ImageArgs {
         init_program(self.init.as_deref())
     }
 
-    /// The recipe for a kernel whose modules are in `modules_directory`; `usr` may hold a static e2fsck.
+    /// The recipe for a kernel whose modules are in `modules_directory`; `usr` may hold a static e2fsck, and holds lvm if
+    /// the root file system, which is at `root`, needs it.
     pub(crate) fn recipe(
         &self,
         kernel: &str,
         modules_directory: &Path,
         modprobe_d: Vec<PathBuf>,
         usr: &Path,
+        root: &Path,
     ) -> Result<Recipe> {
         let e2fsck = self.e2fsck.clone().or_else(|| static_e2fsck(usr));
         if e2fsck.is_none() {
@@ -92,6 +149,7 @@ impl ImageArgs {
             modules: self.modules.clone(),
             init: self.init_program()?,
             e2fsck,
+            lvm: self.lvm.is_wanted(root, usr).then(|| usr.to_owned()),
             microcode: self.microcode.clone(),
             firmware: self.firmware.clone(),
             compression_level: self.compression_level,
@@ -111,7 +169,9 @@ pub fn run(args: &Args) -> Result<()> {
         None => usr.join("lib/modules").join(&kernel),
     };
     let modprobe_d = MODPROBE_D.map(|path| args.root.join(path)).to_vec();
-    let recipe = args.image.recipe(&kernel, &modules, modprobe_d, &usr)?;
+    let recipe = args
+        .image
+        .recipe(&kernel, &modules, modprobe_d, &usr, &args.root)?;
     let image = build(&recipe)?;
     crate::store::files::write_atomically(&args.output, &image.bytes, 0o644)
         .with_context(|| format!("{} can't be written", args.output.display()))?;

@@ -57,9 +57,14 @@ impl Boot {
                 self.take_progress(progress);
             }
             if wake.timed_out && explaining.is_some_and(|deadline| deadline <= Instant::now()) {
-                self.explain_absence(spec);
-                asking = Asking::Trouble;
-                self.ask(&asking);
+                self.activate_volumes(true);
+                if self.queue.is_empty() {
+                    self.explain_absence(spec);
+                    asking = Asking::Trouble;
+                    self.ask(&asking);
+                } else {
+                    patience = Instant::now() + PATIENCE;
+                }
             }
         }
     }

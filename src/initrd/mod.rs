@@ -7,6 +7,7 @@ mod builder;
 mod cpio;
 mod depmod;
 mod elf;
+mod lvm;
 mod microcode;
 mod modinfo;
 mod modprobe_d;
@@ -19,6 +20,7 @@ mod tree;
 
 pub use builder::{Image, build};
 pub use cpio::{Archive, CpioError};
+pub use lvm::{LvmToolsError, root_needs};
 pub use plan::{BuildError, Plan, PlanEntry, Recipe, plan};
 pub use read::{ReadError, file_of_image};
 pub use resolve::{Origin, Reason, Resolved, Wish};

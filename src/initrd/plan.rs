@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use super::cpio::{Archive, CpioError};
 use super::elf::{self, ElfError};
 use super::resolve::{Origin, Resolved, Wish};
-use super::sets::ModuleSet;
+use super::sets::{ModuleSet, wishes_of_lvm};
 use super::tree::{ModuleTree, ResolveError, decompressed};
-use super::{microcode, modinfo};
+use super::{lvm, microcode, modinfo};
 
 /// Why an image can't be built.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +34,9 @@ pub enum BuildError {
         /// Why.
         source: io::Error,
     },
+    /// lvm.
+    #[error(transparent)]
+    Lvm(#[from] lvm::LvmToolsError),
     /// The archive.
     #[error(transparent)]
     Archive(#[from] CpioError),
@@ -60,6 +63,8 @@ pub struct Recipe {
     pub init: PathBuf,
     /// The static e2fsck; without it ext file systems aren't checked.
     pub e2fsck: Option<PathBuf>,
+    /// The `/usr` whose lvm goes in, with its libraries and modules; `None` when the root doesn't need it.
+    pub lvm: Option<PathBuf>,
     /// Microcode that goes before the image: files, and directories such as `/usr/lib/firmware`.
     pub microcode: Vec<PathBuf>,
     /// A directory (`/usr/lib/firmware`) with the firmware that the modules name.
@@ -106,7 +111,10 @@ pub fn plan(recipe: &Recipe) -> Result<Plan, BuildError> {
         optional: false,
         origin: Origin::Named,
     });
-    let wishes: Vec<Wish> = named.chain(recipe.set.wishes()).collect();
+    let wishes: Vec<Wish> = named
+        .chain(recipe.set.wishes())
+        .chain(recipe.lvm.iter().flat_map(|_| wishes_of_lvm()))
+        .collect();
     let resolved = tree.resolve(&wishes)?;
 
     let mut parts = Parts::default();
@@ -127,6 +135,9 @@ pub fn plan(recipe: &Recipe) -> Result<Plan, BuildError> {
             program(e2fsck)?,
             "checks ext file systems before they are mounted",
         )?;
+    }
+    if let Some(usr) = &recipe.lvm {
+        parts.lvm(usr)?;
     }
     parts.file(
         "etc/keel/modules",
@@ -190,6 +201,15 @@ impl Parts {
     fn file(&mut self, path: &str, mode: u32, content: Vec<u8>, reason: &str) -> Result<(), CpioError> {
         self.because(path, reason);
         self.archive.file(path, mode, content)
+    }
+
+    fn lvm(&mut self, usr: &Path) -> Result<(), BuildError> {
+        let (files, notes) = lvm::files(usr)?;
+        for (path, (content, mode, reason)) in files {
+            self.file(&path, mode, content, &reason)?;
+        }
+        self.notes.extend(notes);
+        Ok(())
     }
 
     fn modules(

@@ -7,6 +7,7 @@ mod boot_bench;
 mod fallback;
 mod initrd;
 mod layouts;
+mod lvm;
 mod rehearse;
 mod state;
 mod store;
@@ -52,6 +53,21 @@ pub(crate) const ALL: &[Scenario] = &[
         name: "luks-on-lvm",
         about: "the root's LUKS volume in a logical volume",
         run: layouts::luks_on_lvm,
+    },
+    Scenario {
+        name: "thin-root",
+        about: "a root in a thin pool: an initrd without lvm says so, one with it boots",
+        run: lvm::thin_root,
+    },
+    Scenario {
+        name: "missing-pv",
+        about: "a group beside the root's lacks a disk",
+        run: lvm::missing_pv,
+    },
+    Scenario {
+        name: "lvm-tables",
+        about: "the tables of ten groups beside those that the real lvm loads",
+        run: lvm::tables,
     },
     Scenario {
         name: "store",
