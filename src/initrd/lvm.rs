@@ -62,7 +62,7 @@ pub(super) fn files(usr: &Path) -> Result<(Files, Vec<String>), LvmToolsError> {
         if usr.join(check).exists() {
             closure.program(check, "lvm runs it before it starts a pool")?;
         } else {
-            settings.push_str(&format!("    {setting} = \"\"\n"));
+            settings.extend(["    ", setting, " = \"\"\n"]);
             notes.push(format!(
                 "{check} isn't below {}: pools are started unchecked (Debian: package thin-provisioning-tools)",
                 usr.display()

@@ -365,6 +365,10 @@ impl<'a> Chain<'a> {
                 self.report.volumes.push(report);
                 continue;
             }
+            // Targets that can't be followed here are loaded by early boot all the same.
+            if let Ok(table) = &ready.table {
+                self.note_table(&ready.dm_name, &ready.dm_uuid, table);
+            }
             let mapped = ready
                 .table
                 .as_ref()
@@ -375,7 +379,6 @@ impl<'a> Chain<'a> {
                 });
             match (mapped, &ready.table) {
                 (Ok(mapped), Ok(table)) => {
-                    self.note_table(&ready.dm_name, &ready.dm_uuid, table);
                     let number = self.take_number();
                     let aliases = vec![
                         mapper_path(&ready.dm_name),

@@ -17,6 +17,8 @@ use crate::tables::Tables;
 use crate::texts;
 
 const MIB: u64 = 1 << 20;
+/// More disks than all groups have.
+const GROUPS_DISKS_MAX: usize = 26;
 const VIRTIO: Bus = Bus::Virtio { block_bytes: 512 };
 
 /// A root in a thin pool: an initrd without lvm says what is missing, one with it boots.
@@ -196,12 +198,11 @@ const GROUPS: &[(&str, usize, &[&str])] = &[
         ],
     ),
     (
-        "errors+zeros",
+        "errors+1",
         1,
         &[
-            "vgcreate errors+zeros @0",
-            "lvcreate --type zero -l 2 -n zeros errors+zeros",
-            "lvcreate --type error -l 2 -n errors errors+zeros",
+            "vgcreate errors+1 @0",
+            "lvcreate --type error -l 2 -n errors errors+1",
         ],
     ),
     (
@@ -265,25 +266,26 @@ pub(super) fn tables(bench: &mut Bench<'_>) -> Result<()> {
 /// What a rehearsal says of tables, in the form of the guest's script. Its device `N:0` is the Nth image.
 fn of_rehearsal(said: &str) -> String {
     let tables = said.lines().filter_map(|line| line.strip_prefix("table "));
-    let mut text: String = tables.map(|line| format!("table {}\n", line.trim())).collect();
-    for number in 1..=30 {
-        text.push_str(&format!("device {number}:0 disk{}\n", number - 1));
-    }
-    text
+    let tables = tables.map(|line| format!("table {}", line.trim()));
+    let devices = (1..=GROUPS_DISKS_MAX).map(|number| format!("device {number}:0 disk{}", number - 1));
+    tables.chain(devices).collect::<Vec<_>>().join("\n")
 }
 
 /// What the script printed in a guest, with virtio disks named by their place.
 fn by_disk(printed: &str) -> String {
-    let mut text = printed.to_owned();
-    for line in printed.lines() {
-        let mut words = line.trim().split_whitespace();
-        if let (Some("disk"), Some(number), Some(name)) = (words.next(), words.next(), words.next())
-            && let Some(letter) = name.strip_prefix("vd").and_then(|rest| rest.bytes().next())
-        {
-            text.push_str(&format!("\ndevice {number} disk{}\n", letter - b'a'));
-        }
-    }
-    text
+    let disks = printed.lines().filter_map(|line| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let ["disk", number, name] = words.as_slice() else {
+            return None;
+        };
+        let letter = name.strip_prefix("vd")?.bytes().next()?;
+        Some(format!("device {number} disk{}", letter.checked_sub(b'a')?))
+    });
+    [printed.to_owned()]
+        .into_iter()
+        .chain(disks)
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 /// Disks on this machine's loop devices for lvm's commands that change metadata only.
@@ -327,11 +329,12 @@ impl Lab {
                 None => tool.arg(word),
             };
         }
-        let only: String = self
+        let only: Vec<String> = self
             .loops
             .iter()
             .map(|path| format!("\"a|^{path}$|\","))
             .collect();
+        let only = only.concat();
         tool = tool.args(["--yes", "--driverloaded", "n", "--config"]).arg(format!(
             "backup {{ backup=0 archive=0 }} global {{ event_activation=0 }} activation {{ udev_sync=0 udev_rules=0 }} \
              devices {{ use_devicesfile=0 scan=\"/dev\" filter=[{only}\"r|.*|\"] }}"
