@@ -46,6 +46,12 @@ impl Tables {
         tables
     }
 
+    /// The same without a mapping.
+    pub(crate) fn without(mut self, name: &str) -> Tables {
+        let _gone = self.0.remove(name);
+        self
+    }
+
     /// Names and tables alone.
     pub(crate) fn without_uuids(&self) -> BTreeMap<&str, &[String]> {
         let all = self.0.iter();

@@ -86,7 +86,7 @@ impl Lab {
         let kept = |index| self.directory.path().join(format!("kept{index}"));
         match words[0] {
             "hide" => self.hidden = (1..words.len()).map(disk).collect(),
-            "keep" => drop(fs::write(kept(disk(1)), self.head(disk(1))).unwrap()),
+            "keep" => fs::write(kept(disk(1)), self.head(disk(1))).unwrap(),
             "put" => self.write(disk(1), &fs::read(kept(disk(1))).unwrap()),
             "copy" => self.write(disk(2), &self.head(disk(1))),
             _ => drop(self.lvm(line)),
@@ -119,7 +119,8 @@ impl Lab {
                 Err(_) => command.arg(word),
             };
         }
-        let only: String = self.seen().map(|(_, path)| format!("\"a|^{path}$|\",")).collect();
+        let only: Vec<String> = self.seen().map(|(_, path)| format!("\"a|^{path}$|\",")).collect();
+        let only = only.concat();
         let directory = self.directory.path().display();
         let _ = command.arg("--config").arg(format!(
             "backup {{ backup=0 archive=0 }} global {{ event_activation=0 use_lvmpolld=0 locking_dir=\"{directory}/lock\" }} \
@@ -156,23 +157,20 @@ impl Lab {
         assert!(output.status.code().is_some(), "{output:?}");
         let mut loaded: Vec<Mapped> = Vec::new();
         for line in fs::read_to_string(&log).unwrap().lines() {
-            match line.strip_prefix("device ") {
-                Some(device) => {
-                    let words: Vec<&str> = device.split(' ').collect();
-                    loaded.push(Mapped {
-                        name: words[0].to_owned(),
-                        uuid: words[1].to_owned(),
-                        is_writable: words[2] == "rw",
-                        table: String::new(),
-                    });
+            if let Some(device) = line.strip_prefix("device ") {
+                let words: Vec<&str> = device.split(' ').collect();
+                loaded.push(Mapped {
+                    name: words[0].to_owned(),
+                    uuid: words[1].to_owned(),
+                    is_writable: words[2] == "rw",
+                    table: String::new(),
+                });
+            } else {
+                let table = &mut loaded.last_mut().unwrap().table;
+                if !table.is_empty() {
+                    table.push('\n');
                 }
-                None => {
-                    let table = &mut loaded.last_mut().unwrap().table;
-                    if !table.is_empty() {
-                        table.push('\n');
-                    }
-                    table.push_str(line);
-                }
+                table.push_str(line);
             }
         }
         loaded.sort();
