@@ -110,9 +110,7 @@ static int create(const struct dm_ioctl *request) {
     for (int minor = 0; minor < MOST_DEVICES; minor++)
         if (devices[minor].used && !strcmp(devices[minor].name, request->name))
             return EBUSY;
-    /* A fixed minor is taken as it is. */
-    int first = request->flags & DM_PERSISTENT_DEV_FLAG ? (int)minor(request->dev) : 0;
-    for (int minor = first; minor < MOST_DEVICES; minor++)
+    for (int minor = 0; minor < MOST_DEVICES; minor++)
         if (!devices[minor].used) {
             struct device *device = &devices[minor];
             memset(device, 0, sizeof *device);

@@ -284,12 +284,11 @@ const LAYOUTS: &[Layout] = &[
         ],
     ),
     (
-        "a read-only volume, a fixed minor, a read-ahead",
+        "a read-only volume, and one with a read-ahead",
         &[512],
         &[
             "vgcreate vg @0",
             "lvcreate -L 4m -pr -n readonly vg",
-            "lvcreate -L 4m -My --major 253 --minor 77 -n fixed vg",
             "lvcreate -L 4m -r 128 -n ahead vg",
         ],
     ),
