@@ -1,8 +1,9 @@
 #!/bin/sh
 # PID 1 of the builder machine: makes the disks of one layout by Debian's own tools, says what they load into the
 # kernel, and switches off. The kernel hands its parameters over as variables:
-#   layout      lvm-on-luks, luks-on-lvm, lvm, luks or partition: what the root lies in
-#   luks_uuids  one for each target disk (lvm-on-luks), or one
+#   layout      lvm-on-luks, thin-on-luks, luks-on-lvm, lvm, luks or partition: what the root lies in; or `tables`: the
+#               disks' groups are activated and their tables said, nothing is made
+#   luks_uuids  one for each target disk (lvm-on-luks, thin-on-luks), or one
 #   names       the mappings' names, in the same order
 #   file_system ext4, xfs or btrfs; subvolume is the root's on btrfs
 #   passphrase, root_mib, root_uuid, partition_uuid, swap_mib, swap_uuid, stripes
@@ -38,6 +39,17 @@ activation { udev_sync = 0 udev_rules = 0 monitoring = 0 }
 devices { use_devicesfile = 0 obtain_device_list_from_udev = 0 external_device_info_source = "none" }
 backup { backup = 0 archive = 0 }
 EOF
+
+if [ "$layout" = tables ]; then
+    # It fails when there are groups that it refuses.
+    vgchange -q -aay || say "vgchange ended with $?"
+    echo "KEEL-TABLES-BEGIN"
+    (
+@TABLES@
+    )
+    echo "KEEL-TABLES-END"
+    exit
+fi
 
 targets=$(ls -d /dev/vd[c-z])
 header=
@@ -121,6 +133,16 @@ lvm-on-luks)
     lvcreate -q -y -Wn -Zn -n swap -L "${swap_mib}m" vg
     root=/dev/vg/root
     ;;
+thin-on-luks)
+    modprobe dm_thin_pool
+    each_volume encrypt_one "$partitions"
+    each_volume unlock_one "$partitions"
+    vgcreate -q vg $mapped
+    lvcreate -q -y -Wn -Zn -n swap -L "${swap_mib}m" vg
+    lvcreate -q -y -Zn --type thin-pool -L "${root_mib}m" --poolmetadatasize 4m --poolmetadataspare n -n pool vg
+    lvcreate -q -y -Wn -V "$((root_mib - 4))m" --thinpool pool -n root vg
+    root=/dev/vg/root
+    ;;
 luks-on-lvm)
     vgcreate -q vg $partitions
     lvcreate -q -y -Wn -Zn -n crypt -L "$((root_mib + 16))m" vg
@@ -176,7 +198,7 @@ sync
 say "once more from the start, as a boot does it"
 quick=""
 case $layout in
-lvm-on-luks)
+lvm-on-luks | thin-on-luks)
     vgchange -q -an vg
     each_volume close_one "$partitions"
     each_volume unlock_one "$partitions"
@@ -207,7 +229,7 @@ echo "KEEL-TABLES-BEGIN"
 echo "KEEL-TABLES-END"
 
 case $layout in
-lvm-on-luks)
+lvm-on-luks | thin-on-luks)
     vgchange -q -an vg
     each_volume close_one "$partitions"
     ;;

@@ -158,3 +158,33 @@ pub(crate) fn build(
     fs::write(directory.join("tables"), tables).context("the tables can't be kept")?;
     Ok(made)
 }
+
+/// What Debian's lvm loads for the groups on `disks`, as the guest's script prints it.
+pub(crate) fn tables_of(disks: &[Disk], systems: &RootFileSystems, notes: &Path) -> Result<String> {
+    let machine = Machine {
+        firmware: Firmware::Kernel {
+            kernel: systems.kernel.clone(),
+            initrd: systems.builder_initrd.clone(),
+            command_line: "console=ttyS0 quiet layout=tables".to_owned(),
+        },
+        extra_parameters: String::new(),
+        disks: disks.to_vec(),
+        usb: false,
+        autologin: false,
+        state: None,
+        reboots: false,
+        processors: 1,
+        threads: Threads::One,
+        memory_mib: 1024,
+        directory: notes.to_owned(),
+        log_name: "tables".to_owned(),
+    };
+    let mut running = machine.start()?;
+    running
+        .console
+        .set_fatal(&["KEEL-BUILDER-FAILED", crate::texts::PANIC]);
+    let _ = running.console.expect("KEEL-TABLES-BEGIN\n", STEP)?;
+    let tables = running.console.expect("KEEL-TABLES-END", STEP)?.before;
+    running.wait_until_off(STEP)?;
+    Ok(tables)
+}

@@ -61,6 +61,7 @@ const MODULES: &[&str] = &[
     "virtio_blk",
     "dm_mod",
     "dm_crypt",
+    "dm_thin_pool",
     "xts",
     "cbc",
     "essiv",

@@ -178,6 +178,12 @@ impl Keel {
         .run()
     }
 
+    /// The same, with the real lvm of the tree.
+    pub(crate) fn initrd_with_lvm(&self, tree: &Path, output: &Path) -> Result<()> {
+        let tool = self.verb(&["initrd", "--set", "common", "--lvm"]);
+        tool.arg("--root").arg(tree).arg("--output").arg(output).run()
+    }
+
     /// The generations of the machine whose root is at `root`, as the command lists them.
     pub(crate) fn generations(&self, root: &Path) -> Result<String> {
         self.verb(&["generations"]).arg("--store").arg(root).output()

@@ -40,6 +40,8 @@ pub(crate) enum Layout {
     BarePartition,
     /// One NVMe disk: LUKS2 with Btrfs in it, the root in a subvolume.
     Btrfs,
+    /// One NVMe disk: ESP, LUKS2, LVM with a thin pool, the root in it.
+    Thin,
 }
 
 /// The file system that holds a root.
@@ -66,7 +68,7 @@ impl FileSystem {
 
 impl Layout {
     /// All of them.
-    pub(crate) const ALL: [Layout; 8] = [
+    pub(crate) const ALL: [Layout; 9] = [
         Layout::Main,
         Layout::Striped,
         Layout::LargeBlocks,
@@ -75,6 +77,7 @@ impl Layout {
         Layout::PlainLvm,
         Layout::BarePartition,
         Layout::Btrfs,
+        Layout::Thin,
     ];
 }
 
@@ -93,6 +96,7 @@ impl Layout {
             Layout::PlainLvm => "plain-lvm",
             Layout::BarePartition => "bare-partition",
             Layout::Btrfs => "btrfs",
+            Layout::Thin => "thin",
         }
     }
 
@@ -131,6 +135,7 @@ impl Layout {
         match self {
             Layout::Main | Layout::Striped | Layout::LargeBlocks | Layout::Stick => "lvm-on-luks",
             Layout::LuksOnLvm => "luks-on-lvm",
+            Layout::Thin => "thin-on-luks",
             Layout::PlainLvm => "lvm",
             Layout::BarePartition => "partition",
             Layout::Btrfs => "luks",
@@ -140,7 +145,9 @@ impl Layout {
     /// `root=`, in another form for each of the layouts that share no boot menu.
     pub(crate) fn root(self) -> String {
         match self {
-            Layout::Main | Layout::Striped | Layout::LargeBlocks | Layout::Stick => "/dev/vg/root".to_owned(),
+            Layout::Main | Layout::Striped | Layout::LargeBlocks | Layout::Stick | Layout::Thin => {
+                "/dev/vg/root".to_owned()
+            }
             Layout::LuksOnLvm => "/dev/mapper/crypt1".to_owned(),
             Layout::PlainLvm => "/dev/disk/by-label/root".to_owned(),
             Layout::BarePartition => format!("PARTUUID={ROOT_PARTITION_UUID}"),

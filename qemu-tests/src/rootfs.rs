@@ -72,7 +72,7 @@ pub(crate) struct RootFileSystems {
     pub builder_initrd: PathBuf,
     /// The kernel.
     pub kernel: PathBuf,
-    /// A tree with the kernel's modules.
+    /// A tree with the kernel's modules, and lvm.
     pub modules: PathBuf,
     /// A tree with another kernel: `boot` and `usr/lib/modules`.
     pub cloud: PathBuf,
@@ -178,9 +178,16 @@ fn derive(base: &Path, directory: &Path) -> Result<()> {
     builder_initrd::make(&tree, &directory.join("builder.cpio"))?;
     second_generation(&tree)?;
     pack(&tree, &directory.join("gen2.tar"))?;
-    // `keel initrd` reads modules of a tree.
+    // `keel initrd` reads modules of a tree, and lvm with its libraries.
     let modules = directory.join("modules");
-    for part in ["usr/lib/modules", "usr/lib/modprobe.d", "etc/modprobe.d"] {
+    for part in [
+        "usr/lib/modules",
+        "usr/lib/modprobe.d",
+        "etc/modprobe.d",
+        "usr/sbin/lvm",
+        "usr/lib/x86_64-linux-gnu",
+        "usr/lib64",
+    ] {
         let to = modules.join(part);
         fs::create_dir_all(to.parent().unwrap_or(&modules)).context("the modules can't be kept")?;
         if tree.join(part).exists() {

@@ -46,6 +46,19 @@ impl Tables {
         tables
     }
 
+    /// The same without a mapping.
+    pub(crate) fn without(mut self, name: &str) -> Tables {
+        let _gone = self.0.remove(name);
+        self
+    }
+
+    /// Names and tables alone.
+    pub(crate) fn without_uuids(&self) -> BTreeMap<&str, &[String]> {
+        let all = self.0.iter();
+        all.map(|(name, (_, table))| (name.as_str(), table.as_slice()))
+            .collect()
+    }
+
     /// How many mappings there are.
     pub(crate) fn len(&self) -> usize {
         self.0.len()

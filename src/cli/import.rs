@@ -63,6 +63,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
         let system = System {
             usr: input.usr,
             etc: input.etc,
+            root: args.store.root(),
         };
         let mut recipe = args
             .image

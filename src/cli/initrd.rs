@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use super::output::{OutputError, errln, outln};
 use crate::init::keymap::Keymap;
 use crate::initrd::keymap::{Layout, Places, compile, layout_of_system};
-use crate::initrd::{Image, Machine, ModuleSet, Plan, PlanEntry, Recipe, SystemPart, build};
+use crate::initrd::{Image, Machine, ModuleSet, Plan, PlanEntry, Recipe, SystemPart, build, root_needs};
 
 /// Where modprobe looks, the weakest first (modprobe.d(5)).
 const MODPROBE_D: [&str; 4] = [
@@ -60,6 +60,8 @@ pub(crate) struct System<'a> {
     pub usr: &'a Path,
     /// Its `/etc`.
     pub etc: &'a Path,
+    /// Where its root file system is mounted.
+    pub root: &'a Path,
 }
 
 /// What goes into an image beside the kernel's modules.
@@ -102,9 +104,64 @@ pub(crate) struct ImageArgs {
     /// The static e2fsck (Debian: package e2fsck-static).
     #[arg(long, value_name = "FILE")]
     e2fsck: Option<PathBuf>,
+    /// The real lvm, for a root on RAID, thin, cached or other logical volumes that keel-init leaves to it: `auto` puts it
+    /// in when the root file system lies on one now, `--lvm` alone always.
+    #[arg(
+        long,
+        value_name = "WHEN",
+        num_args = 0..=1,
+        require_equals = true,
+        default_value = "auto",
+        default_missing_value = "always"
+    )]
+    lvm: Lvm,
     /// zstd's level, 1 to 22.
     #[arg(long, value_name = "LEVEL", default_value_t = 19, value_parser = clap::value_parser!(i32).range(1..=22))]
     compression_level: i32,
+}
+
+/// When lvm goes into an image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Lvm {
+    Always,
+    Auto,
+    Never,
+}
+
+impl Lvm {
+    /// Whether that of `usr` goes into the image of a machine whose root file system is at `root`.
+    fn is_wanted(self, root: &Path, usr: &Path) -> bool {
+        match self {
+            Lvm::Always => true,
+            Lvm::Never => false,
+            Lvm::Auto => match root_needs(root) {
+                Ok(Some(volume)) if !usr.join("sbin/lvm").exists() => {
+                    errln!(
+                        "keel: warning: {} lies on {volume}, which only lvm activates, and {} has no lvm (Debian: \
+                         package lvm2): this initrd starts other roots only",
+                        root.display(),
+                        usr.display()
+                    );
+                    false
+                }
+                Ok(Some(volume)) => {
+                    errln!(
+                        "keel: lvm goes into the initrd: {} lies on {volume}",
+                        root.display()
+                    );
+                    true
+                }
+                Ok(None) => false,
+                Err(error) => {
+                    errln!(
+                        "keel: warning: it can't be seen whether {} needs lvm ({error}); --lvm puts it into the initrd",
+                        root.display()
+                    );
+                    false
+                }
+            },
+        }
+    }
 }
 
 impl ImageArgs {
@@ -139,6 +196,10 @@ impl ImageArgs {
             shell: self.shell_program(system.usr)?,
             init: self.init_program()?,
             e2fsck,
+            lvm: self
+                .lvm
+                .is_wanted(system.root, system.usr)
+                .then(|| system.usr.to_owned()),
             microcode: self.microcode.clone(),
             firmware: self.firmware_directory(system.usr),
             systemd: None,
@@ -216,8 +277,18 @@ pub fn run(args: &Args) -> Result<()> {
     };
     let modprobe_d = MODPROBE_D.map(|path| args.root.join(path)).to_vec();
     let etc = args.root.join("etc");
-    let system = System { usr: &usr, etc: &etc };
+    let system = System {
+        usr: &usr,
+        etc: &etc,
+        root: &args.root,
+    };
     let mut recipe = args.image.recipe(&kernel, &modules, modprobe_d, system)?;
+    if args.systemd && recipe.lvm.is_some() {
+        bail!(
+            "lvm in an initrd with systemd isn't supported yet: build it without --systemd, or with --lvm=never for a root that \
+             doesn't need it"
+        );
+    }
     recipe.systemd = args.systemd.then(|| SystemPart {
         root: args.root.clone(),
         include: args.include.clone(),

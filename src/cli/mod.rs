@@ -74,6 +74,11 @@ struct StoreArgs {
 }
 
 impl StoreArgs {
+    /// The root file system that the store is on.
+    fn root(&self) -> &std::path::Path {
+        self.store.as_deref().unwrap_or(std::path::Path::new("/"))
+    }
+
     fn layout(&self) -> anyhow::Result<crate::store::Layout> {
         Ok(crate::store::Layout::from_environment(self.store.as_deref())?)
     }

@@ -115,9 +115,14 @@ impl Boot {
                 if purpose == Purpose::PerhapsHibernated {
                     return Ok(None);
                 }
-                self.explain_absence(spec, purpose);
-                asking = Asking::Trouble;
-                self.ask(&asking, purpose);
+                self.activate_volumes(true);
+                if self.queue.is_empty() {
+                    self.explain_absence(spec, purpose);
+                    asking = Asking::Trouble;
+                    self.ask(&asking, purpose);
+                } else {
+                    patience = Instant::now() + patience_of;
+                }
             }
             if giving_up.is_some_and(|deadline| deadline <= Instant::now()) {
                 return Err(InitError::RootAbsent(spec.to_string()));

@@ -1,12 +1,11 @@
 //! Checking the root file system before it's mounted. Afterwards it's too late: the upper directory of `/etc` needs it
 //! writable before systemd starts, and systemd-fsck-root only checks what is mounted read-only.
 
-use std::io::{self, Read};
-use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use super::cmdline::{FsckMode, FsckRepair};
+use super::program::{last_line, last_lines, run};
 
 /// The checker in the image.
 pub(super) const E2FSCK: &str = "/usr/sbin/e2fsck";
@@ -64,10 +63,9 @@ pub(super) fn check(device: &Path, kind: &str, check: Check, mut on_line: impl F
             reason: format!("{E2FSCK} isn't in this initrd image"),
         };
     }
-    match run(
-        Command::new(E2FSCK).args(arguments(check)).arg(device),
-        &mut on_line,
-    ) {
+    let mut command = Command::new(E2FSCK);
+    let _ = command.args(arguments(check)).arg(device);
+    match run(command, &mut on_line) {
         Ok((Some(code), output)) => judge(code, &output),
         Ok((None, output)) => Outcome::Failed {
             reason: format!("e2fsck was ended by a signal: {}", last_lines(&output)),
@@ -106,66 +104,6 @@ fn judge(code: i32, output: &str) -> Outcome {
             reason: format!("e2fsck ended with {code}: {}", last_line(output)),
         },
     }
-}
-
-fn run(command: &mut Command, on_line: &mut impl FnMut(&str)) -> io::Result<(Option<i32>, String)> {
-    let (mut reader, writer) = io::pipe()?;
-    let mut child = command
-        .stdin(Stdio::null())
-        .stdout(writer.try_clone()?)
-        .stderr(writer)
-        .spawn()?;
-    // The command holds the writing ends too: with them open the pipe would never end.
-    *command = Command::new(E2FSCK);
-    let mut output = String::new();
-    let mut pending = Vec::new();
-    let mut buffer = [0; 4096];
-    loop {
-        let length = match reader.read(&mut buffer) {
-            Ok(0) => break,
-            Ok(length) => length,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(error),
-        };
-        pending.extend_from_slice(buffer.get(..length).unwrap_or_default());
-        while let Some(end) = pending.iter().position(|&byte| byte == b'\n' || byte == b'\r') {
-            let line: Vec<u8> = pending.drain(..=end).collect();
-            take_line(&line, &mut output, on_line);
-        }
-        // A checker without line ends must not fill the memory.
-        if pending.len() > 64 << 10 {
-            pending.clear();
-        }
-    }
-    take_line(&pending, &mut output, on_line);
-    let status = child.wait()?;
-    debug_assert!(status.code().is_some() || status.signal().is_some());
-    Ok((status.code(), output))
-}
-
-fn take_line(line: &[u8], output: &mut String, on_line: &mut impl FnMut(&str)) {
-    const KEPT: usize = 64 << 10;
-    let line = String::from_utf8_lossy(line);
-    let line = line.trim_end();
-    if !line.is_empty() {
-        on_line(line);
-        if output.len() < KEPT {
-            output.push_str(line);
-            output.push('\n');
-        }
-    }
-}
-
-fn last_line(output: &str) -> String {
-    output.lines().last().unwrap_or("no output").to_owned()
-}
-
-fn last_lines(output: &str) -> String {
-    let lines: Vec<&str> = output.lines().collect();
-    lines
-        .get(lines.len().saturating_sub(4)..)
-        .unwrap_or_default()
-        .join("; ")
 }
 
 #[cfg(test)]

@@ -24,6 +24,8 @@ pub mod modules;
 mod open_luks;
 mod open_volumes;
 mod power;
+mod program;
+mod real_lvm;
 mod report;
 mod sequence;
 mod shell;
@@ -46,7 +48,7 @@ pub use sequence::run;
 #[cfg(feature = "tools")]
 pub(crate) use unlock::{default_name, mapper_path};
 #[cfg(feature = "tools")]
-pub(crate) use volumes::{VolumeGroups, Wanted};
+pub(crate) use volumes::{Ready, VolumeGroups, Wanted};
 
 use nix::errno::Errno;
 

@@ -8,8 +8,9 @@ use log::info;
 use super::boot::Boot;
 use super::cmdline::DeviceSpec;
 use super::devices::BlockDevice;
+use super::real_lvm;
 use super::unlock::mapper_path;
-use super::volumes::Wanted;
+use super::volumes::{Ready, Wanted};
 use crate::block::DeviceNumber;
 use crate::block::dm::{self, UdevFlags};
 use crate::block::lvm;
@@ -48,15 +49,16 @@ impl Boot {
                 for refusal in self.groups.take_refusals() {
                     self.warn(&refusal);
                 }
-                self.activate_volumes();
+                self.activate_volumes(false);
             }
             Ok(None) => {}
             Err(error) => self.warn(&format!("{name}: LVM metadata can't be used: {error}")),
         }
     }
 
-    /// Activates the logical volumes that are wanted and whose parts are there.
-    fn activate_volumes(&mut self) {
+    /// Activates the logical volumes that are wanted and whose parts are there; when these are overdue, also what may do
+    /// without some of them.
+    pub(super) fn activate_volumes(&mut self, is_overdue: bool) {
         let devices: Vec<DeviceSpec> = self
             .cmdline
             .root
@@ -67,35 +69,56 @@ impl Boot {
         let wanted = Wanted {
             parameters: &self.cmdline.lvm,
             devices: &devices,
+            is_overdue,
         };
+        let is_by_path = wanted.is_by_path();
         self.loader.wait_idle();
-        for ready in self.groups.take_ready(wanted) {
-            let full_name = ready.full_name();
-            let made = ready
-                .table
-                .as_ref()
-                .map_err(ToString::to_string)
-                .and_then(|table| {
-                    self.device_mapper()
-                        .and_then(|control| {
-                            control.create(&ready.dm_name, &ready.dm_uuid, table, ready.options)
-                        })
-                        .map_err(|error| error.to_string())
-                });
-            match made {
-                Ok(number) => {
-                    self.report.activated.push(full_name);
-                    let aliases = vec![
-                        mapper_path(&ready.dm_name),
-                        PathBuf::from("/dev").join(&ready.group).join(&ready.volume),
-                    ];
-                    let links = dm::link_mapper("/dev".as_ref(), &ready.dm_name, number).and_then(|()| {
-                        dm::link_logical_volume("/dev".as_ref(), &ready.group, &ready.volume, number)
-                    });
-                    self.mapped_device_appears(number, aliases, ready.dm_uuid, links);
-                }
-                Err(error) => self.warn(&format!("logical volume {full_name} can't be activated: {error}")),
+        let ready = self.groups.take_ready(wanted);
+        let (for_lvm, own): (Vec<Ready>, Vec<Ready>) = ready.into_iter().partition(Ready::is_for_lvm);
+        for ready in &own {
+            self.activate_volume(ready);
+        }
+        if for_lvm.is_empty() {
+            return;
+        }
+        if real_lvm::is_in_image() {
+            self.activate_by_lvm(&for_lvm);
+            return;
+        }
+        for ready in &for_lvm {
+            // What the root doesn't need is activated by the system's own lvm later.
+            if !ready.is_needed && is_by_path {
+                info!("{} is left to the system's lvm", ready.full_name());
+            } else {
+                self.activate_volume(ready);
             }
+        }
+    }
+
+    fn activate_volume(&mut self, ready: &Ready) {
+        let full_name = ready.full_name();
+        let made = ready
+            .table
+            .as_ref()
+            .map_err(ToString::to_string)
+            .and_then(|table| {
+                self.device_mapper()
+                    .and_then(|control| control.create(&ready.dm_name, &ready.dm_uuid, table, ready.options))
+                    .map_err(|error| error.to_string())
+            });
+        match made {
+            Ok(number) => {
+                self.report.activated.push(full_name);
+                let aliases = vec![
+                    mapper_path(&ready.dm_name),
+                    PathBuf::from("/dev").join(&ready.group).join(&ready.volume),
+                ];
+                let links = dm::link_mapper("/dev".as_ref(), &ready.dm_name, number).and_then(|()| {
+                    dm::link_logical_volume("/dev".as_ref(), &ready.group, &ready.volume, number)
+                });
+                self.mapped_device_appears(number, aliases, ready.dm_uuid.clone(), links);
+            }
+            Err(error) => self.warn(&format!("logical volume {full_name} can't be activated: {error}")),
         }
     }
 

@@ -7,7 +7,7 @@ use super::cmdline::{DeviceSpec, FsckRepair};
 use super::console::{Echo, Line, Prompt};
 use super::find_root::Purpose;
 use super::handoff::HandOffError;
-use super::{InitError, modules, power};
+use super::{InitError, modules, power, real_lvm};
 use crate::root::AssembleError;
 
 /// How long a machine that is to recover by itself (`panic=`, as entries on trial carry) waits for somebody.
@@ -211,7 +211,7 @@ impl Boot {
                 volume.uuid
             ));
         }
-        text.extend(self.groups.explain());
+        text.extend(self.groups.explain(real_lvm::is_in_image()));
         let served = modules::served("/sys".as_ref());
         let is_served = |line: &str| {
             served

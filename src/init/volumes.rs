@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::cmdline::{DeviceSpec, LvmParameters};
 use crate::block::DeviceNumber;
 use crate::block::dm::{CreateOptions, Table};
-use crate::block::lvm::{Group, Groups, LogicalVolume, LvError, dm_name, dm_uuid};
+use crate::block::lvm::{Group, Groups, LogicalVolume, LvError, SegmentKind, VolumeGroup, dm_name, dm_uuid};
 
 /// The volume groups seen so far, and what has been done about them.
 #[derive(Debug, Default)]
@@ -33,12 +33,27 @@ pub(crate) struct Ready {
     pub table: Result<Table, LvError>,
     /// How to make it.
     pub options: CreateOptions,
+    /// Whether the boot depends on it.
+    pub is_needed: bool,
+    /// Kernel modules of the segment types of its group that only lvm activates.
+    pub modules: Vec<&'static str>,
+    /// The devices with the physical volumes of its group.
+    #[cfg_attr(not(feature = "tools"), allow(dead_code, reason = "what a rehearsal shows"))]
+    pub below: Vec<DeviceNumber>,
 }
 
 impl Ready {
     /// `VG/LV`
     pub(crate) fn full_name(&self) -> String {
         format!("{}/{}", self.group, self.volume)
+    }
+
+    /// Whether lvm can activate what keel-init can't.
+    pub(crate) fn is_for_lvm(&self) -> bool {
+        matches!(
+            self.table,
+            Err(LvError::Unsupported { .. } | LvError::PartOf { .. })
+        )
     }
 }
 
@@ -49,6 +64,8 @@ pub(crate) struct Wanted<'a> {
     pub parameters: &'a LvmParameters,
     /// `root=` and `resume=`
     pub devices: &'a [DeviceSpec],
+    /// Whether what is missing has been waited for long enough: lvm may then start a RAID volume with a leg less.
+    pub is_overdue: bool,
 }
 
 impl Wanted<'_> {
@@ -70,13 +87,20 @@ impl Wanted<'_> {
         })
     }
 
+    /// Whether every device that is asked for is a volume or a path by name: then no other one can be it.
+    pub(crate) fn is_by_path(self) -> bool {
+        let mut devices = self.devices.iter();
+        devices.all(|spec| matches!(spec, DeviceSpec::Path(_) | DeviceSpec::Id(_)))
+    }
+
     /// Whether the volume is to be activated once its group is complete.
-    fn welcomes(self, group: &str, volume: &LogicalVolume) -> bool {
+    fn welcomes(self, metadata: &VolumeGroup, volume: &LogicalVolume) -> bool {
         let LvmParameters { volumes, groups, .. } = self.parameters;
         if volumes.is_empty() && groups.is_empty() {
-            return volume.is_activated_by_itself();
+            return metadata.is_activated_by_itself() && volume.is_activated_by_itself();
         }
-        groups.iter().any(|name| name == group) || volumes.contains(&format!("{group}/{}", volume.name))
+        let group = &metadata.name;
+        groups.contains(group) || volumes.contains(&format!("{group}/{}", volume.name))
     }
 }
 
@@ -89,7 +113,7 @@ impl VolumeGroups {
     /// Volumes that can be activated now and weren't before. Each is handed out once.
     ///
     /// Of a complete group that is every volume that is wanted. Of an incomplete one only what the boot depends on, and
-    /// only when all of its own parts are there: the rest may still come.
+    /// only when all of its own parts are there: the rest may still come. Pools are parts of what lies in them.
     pub(crate) fn take_ready(&mut self, wanted: Wanted<'_>) -> Vec<Ready> {
         if wanted.parameters.disabled {
             return Vec::new();
@@ -101,14 +125,30 @@ impl VolumeGroups {
             }
             for volume in &group.metadata().logical_volumes {
                 let name = &group.metadata().name;
-                let needed = wanted.needs(&group, volume) && group.has_parts_of(volume);
-                let due = needed || (group.is_complete() && wanted.welcomes(name, volume));
-                if volume.is_visible() && due && self.settled.insert(format!("{name}/{}", volume.name)) {
-                    ready.push(describe(&group, volume));
+                let is_needed = wanted.needs(&group, volume);
+                let due = (is_needed && (group.has_parts_of(volume) || wanted.is_overdue))
+                    || (group.is_complete() && wanted.welcomes(group.metadata(), volume));
+                let is_own = volume.is_visible() && !volume.is_pool();
+                if is_own && due && self.settled.insert(format!("{name}/{}", volume.name)) {
+                    ready.push(Ready {
+                        is_needed,
+                        ..describe(&group, volume)
+                    });
                 }
             }
         }
         ready
+    }
+
+    /// Whether a device-mapper UUID is that of a volume of its own, rather than of a part of one.
+    pub(crate) fn is_volume(&self, uuid: &str) -> bool {
+        self.groups.groups().iter().any(|group| {
+            let metadata = group.metadata();
+            let mut volumes = metadata.logical_volumes.iter();
+            volumes.any(|volume| {
+                volume.is_visible() && !volume.is_pool() && dm_uuid(&metadata.id, &volume.id) == uuid
+            })
+        })
     }
 
     /// Groups that aren't touched, each once.
@@ -124,12 +164,14 @@ impl VolumeGroups {
     }
 
     /// What keeps volumes from being active, for the person who misses one.
-    pub(crate) fn explain(&self) -> Vec<String> {
+    pub(crate) fn explain(&self, has_lvm: bool) -> Vec<String> {
         let mut lines = Vec::new();
         for group in self.groups.groups() {
             let name = &group.metadata().name;
             if let Some(refusal) = group.refusal() {
                 lines.push(refusal.to_string());
+            } else if !has_lvm {
+                lines.extend(left_to_lvm(&group));
             }
             for missing in group.missing() {
                 let hint = missing
@@ -145,6 +187,17 @@ impl VolumeGroups {
     }
 }
 
+/// Why volumes of a group stay inactive without lvm.
+fn left_to_lvm(group: &Group<'_>) -> Vec<String> {
+    let volumes = group.metadata().logical_volumes.iter();
+    volumes
+        .filter(|volume| volume.is_visible() && !volume.is_pool())
+        .map(|volume| describe(group, volume))
+        .filter(Ready::is_for_lvm)
+        .filter_map(|ready| Some(ready.table.err()?.to_string()))
+        .collect()
+}
+
 fn describe(group: &Group<'_>, volume: &LogicalVolume) -> Ready {
     let metadata = group.metadata();
     Ready {
@@ -157,5 +210,37 @@ fn describe(group: &Group<'_>, volume: &LogicalVolume) -> Ready {
             read_only: !volume.is_writable(),
             secure: false,
         },
+        is_needed: false,
+        modules: modules(group),
+        below: group.devices().collect(),
+    }
+}
+
+/// The modules of a group's segment types. lvm would have modprobe(8) load them, which an initrd doesn't have.
+fn modules(group: &Group<'_>) -> Vec<&'static str> {
+    let volumes = &group.metadata().logical_volumes;
+    let kinds: BTreeSet<&str> = volumes
+        .iter()
+        .flat_map(|volume| &volume.segments)
+        .filter_map(|segment| match &segment.kind {
+            SegmentKind::Other(kind) => Some(kind.as_str()),
+            SegmentKind::Striped { .. } | SegmentKind::Error | SegmentKind::Zero => None,
+        })
+        .collect();
+    let modules: BTreeSet<&str> = kinds.into_iter().flat_map(modules_of).copied().collect();
+    modules.into_iter().collect()
+}
+
+fn modules_of(kind: &str) -> &'static [&'static str] {
+    match kind.split('+').next().unwrap_or_default() {
+        "thin" | "thin-pool" => &["dm_thin_pool"],
+        "cache" | "cache-pool" => &["dm_cache", "dm_cache_smq"],
+        "writecache" => &["dm_writecache"],
+        "snapshot" => &["dm_snapshot"],
+        "mirror" => &["dm_mirror"],
+        "integrity" => &["dm_integrity"],
+        "vdo" | "vdo-pool" => &["dm_vdo"],
+        kind if kind.starts_with("raid") => &["dm_raid", "raid0", "raid1", "raid10", "raid456"],
+        _ => &[],
     }
 }

@@ -9,10 +9,10 @@ use super::cpio::{Archive, CpioError};
 use super::elf::{self, ElfError};
 use super::host::Host;
 use super::resolve::{Origin, Resolved, Wish};
-use super::sets::ModuleSet;
+use super::sets::{ModuleSet, wishes_of_lvm};
 use super::system_tree::SystemTree;
 use super::tree::{ModuleTree, ResolveError};
-use super::{beside_systemd, firmware, microcode, modinfo};
+use super::{beside_systemd, firmware, lvm, microcode, modinfo};
 use crate::init::keymap::Keymap;
 
 /// Why an image can't be built.
@@ -57,6 +57,9 @@ pub enum BuildError {
         /// The name of the library.
         library: String,
     },
+    /// lvm.
+    #[error(transparent)]
+    Lvm(#[from] lvm::LvmToolsError),
     /// The archive.
     #[error(transparent)]
     Archive(#[from] CpioError),
@@ -91,6 +94,8 @@ pub struct Recipe {
     pub init: PathBuf,
     /// The static e2fsck; without it ext file systems aren't checked.
     pub e2fsck: Option<PathBuf>,
+    /// The `/usr` whose lvm goes in, with its libraries and modules; `None` when the root doesn't need it.
+    pub lvm: Option<PathBuf>,
     /// Microcode that goes before the image: files, and directories such as `/usr/lib/firmware`.
     pub microcode: Vec<PathBuf>,
     /// Keymaps of the console; the first one is the default. Without any the kernel's own stays.
@@ -179,6 +184,7 @@ pub fn plan(recipe: &Recipe) -> Result<Plan, BuildError> {
     let wishes: Vec<Wish> = named
         .chain(asked_at_mount)
         .chain(recipe.set.wishes())
+        .chain(recipe.lvm.iter().flat_map(|_| wishes_of_lvm()))
         .chain(host.iter().flatten().cloned())
         .collect();
     let resolved = tree.resolve(&wishes)?;
@@ -219,6 +225,9 @@ pub fn plan(recipe: &Recipe) -> Result<Plan, BuildError> {
             program(e2fsck)?,
             "checks ext file systems before they are mounted",
         )?;
+    }
+    if let Some(usr) = &recipe.lvm {
+        parts.lvm(usr)?;
     }
     parts.file(
         "etc/keel/modules",
@@ -384,6 +393,15 @@ impl Parts {
 
     fn beside_systemd(&self) -> bool {
         self.library == "usr/lib"
+    }
+
+    fn lvm(&mut self, usr: &Path) -> Result<(), BuildError> {
+        let (files, notes) = lvm::files(usr)?;
+        for (path, (content, mode, reason)) in files {
+            self.file(&path, mode, content, &reason)?;
+        }
+        self.notes.extend(notes);
+        Ok(())
     }
 
     fn modules(

@@ -34,6 +34,11 @@ impl ModuleSet {
     }
 }
 
+/// The modules of LVM's segment types that keel-init leaves to lvm.
+pub(super) fn wishes_of_lvm() -> impl Iterator<Item = Wish> {
+    parse(include_str!("../../initrd/lvm.modules"))
+}
+
 /// Lines of a set: a name, an alias, or a directory of the kernel's tree with a trailing slash. A `?` behind it says that
 /// kernels without it are fine; a `#` starts a comment.
 fn parse(text: &str) -> impl Iterator<Item = Wish> {

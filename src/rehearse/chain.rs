@@ -16,7 +16,7 @@ use crate::block::luks::{Header, Kdf, Unlocked};
 use crate::block::probe::{Kind, probe};
 use crate::block::{DeviceNumber, lvm};
 use crate::init::cmdline::{CommandLine, DeviceSpec};
-use crate::init::{BlockDevice, VolumeGroups, Wanted, default_name, mapper_path};
+use crate::init::{BlockDevice, Ready, VolumeGroups, Wanted, default_name, mapper_path};
 
 /// A disk or a partition to begin with.
 pub(super) struct Disk {
@@ -30,7 +30,8 @@ pub(super) struct Disk {
 pub(super) struct Secrets<'a> {
     /// Passphrases, in the order in which they're tried.
     pub passphrases: &'a [Zeroizing<Vec<u8>>],
-    /// The content of a volume that is open on this machine, by the beginning of its device-mapper UUID.
+    /// The content of a volume that is open on this machine, by its device-mapper UUID; one that ends with a dash is the
+    /// beginning of it.
     pub mapped: &'a dyn Fn(&str) -> Option<Device>,
     /// Keys that were found before, by the UUIDs of the volumes: a key derivation takes long.
     pub known: &'a mut BTreeMap<String, Rc<Unlocked>>,
@@ -113,6 +114,23 @@ impl<'a> Chain<'a> {
             superblock.is_some_and(|found| found.kind.is_file_system())
         });
         with.map(Node::found).collect()
+    }
+
+    /// The logical volume, of those that lvm activates, that a device is or lies on: as `VG/LV`.
+    pub(super) fn root_by_lvm(&self, found: &Found) -> Option<String> {
+        let mut waiting = vec![found.block.number];
+        while let Some(number) = waiting.pop() {
+            let node = self.nodes.get(&number)?;
+            let by_lvm = self.report.volumes.iter().find(|volume| {
+                let path = Path::new("/dev").join(&volume.name);
+                volume.is_by_lvm && node.block.aliases.contains(&path)
+            });
+            if let Some(volume) = by_lvm {
+                return Some(volume.name.clone());
+            }
+            waiting.extend(&node.below);
+        }
+        None
     }
 
     /// The devices that a device lies on in the end.
@@ -332,13 +350,25 @@ impl<'a> Chain<'a> {
         let wanted = Wanted {
             parameters: &self.cmdline.lvm,
             devices: &devices,
+            is_overdue: false,
         };
         for ready in self.groups.take_ready(wanted) {
             let full_name = ready.full_name();
             let mut report = VolumeReport {
                 name: full_name,
                 problem: None,
+                is_by_lvm: false,
+                modules: Vec::new(),
             };
+            if ready.is_for_lvm() {
+                self.activated_by_lvm(&ready, &mut report);
+                self.report.volumes.push(report);
+                continue;
+            }
+            // Targets that can't be followed here are loaded by early boot all the same.
+            if let Ok(table) = &ready.table {
+                self.note_table(&ready.dm_name, &ready.dm_uuid, table);
+            }
             let mapped = ready
                 .table
                 .as_ref()
@@ -349,7 +379,6 @@ impl<'a> Chain<'a> {
                 });
             match (mapped, &ready.table) {
                 (Ok(mapped), Ok(table)) => {
-                    self.note_table(&ready.dm_name, &ready.dm_uuid, table);
                     let number = self.take_number();
                     let aliases = vec![
                         mapper_path(&ready.dm_name),
@@ -364,6 +393,30 @@ impl<'a> Chain<'a> {
             }
             self.report.volumes.push(report);
         }
+    }
+
+    /// A volume that the initrd leaves to lvm: what lvm made of it on this machine is looked at.
+    fn activated_by_lvm(&mut self, ready: &Ready, report: &mut VolumeReport) {
+        let Some(content) = (self.secrets.mapped)(&ready.dm_uuid) else {
+            report.problem = Some(format!(
+                "only lvm can activate it, and it isn't active here: {}",
+                ready
+                    .table
+                    .as_ref()
+                    .err()
+                    .map_or_else(String::new, ToString::to_string)
+            ));
+            return;
+        };
+        report.is_by_lvm = true;
+        report.modules.clone_from(&ready.modules);
+        let number = self.take_number();
+        let aliases = vec![
+            mapper_path(&ready.dm_name),
+            PathBuf::from("/dev").join(&ready.group).join(&ready.volume),
+        ];
+        let block = mapped_block(number, aliases, &ready.dm_uuid);
+        self.appear(block, content, ready.below.clone(), Some(ready.dm_uuid.clone()));
     }
 
     fn describe_groups(&mut self) {

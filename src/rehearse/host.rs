@@ -39,12 +39,13 @@ fn open(path: &Path) -> Option<Device> {
     }
 }
 
-/// The device of device-mapper whose UUID begins so.
+/// The device of device-mapper with this UUID; one that ends with a dash is the beginning of it.
 pub(super) fn mapped(uuid: &str) -> Option<Device> {
     let devices = fs::read_dir("/sys/class/block").ok()?.flatten();
     for device in devices {
         let own = fs::read_to_string(device.path().join("dm/uuid")).unwrap_or_default();
-        if own.starts_with(uuid) {
+        let own = own.trim_end();
+        if own == uuid || (uuid.ends_with('-') && own.starts_with(uuid)) {
             return open(&Path::new("/dev").join(device.file_name()));
         }
     }

@@ -37,6 +37,8 @@ pub use self::report::{Outcome, Report};
 
 /// Where an initrd has its table of modules.
 const MODULE_TABLE: &str = "etc/keel/modules";
+/// Where an initrd has lvm.
+const LVM: &str = "usr/sbin/lvm";
 /// The number of device-mapper's devices where no kernel says it.
 const DM_MAJOR: u32 = 253;
 
@@ -291,6 +293,14 @@ impl Judge<'_> {
             .initrd
             .ok_or_else(|| format!("{} has no initrd", asked.system))?;
         let image = root.read(&initrd).map_err(|error| format!("{initrd}: {error}"))?;
+        if let Some(volume) = self.chain.root_by_lvm(found) {
+            let has = file_of_image(&image, LVM).map_err(|error| format!("{initrd}: {error}"))?;
+            if has.is_none() {
+                self.chain.report.problems.push(format!(
+                    "{volume} needs lvm, which the initrd lacks; build it again with --lvm"
+                ));
+            }
+        }
         let table = file_of_image(&image, MODULE_TABLE)
             .map_err(|error| format!("{initrd}: {error}"))?
             .ok_or_else(|| format!("{initrd} isn't an initrd of keel's: it has no {MODULE_TABLE}"))?;
@@ -311,6 +321,13 @@ impl Judge<'_> {
         for luks in report.luks.iter().filter(|luks| luks.opened_by.is_some()) {
             needed.add("dm_crypt", &luks.device);
             needed.add_cipher(luks.cipher.as_deref().unwrap_or_default(), &luks.device);
+        }
+        for volume in report.volumes.iter().filter(|volume| volume.is_by_lvm) {
+            if self.chain.root_by_lvm(found).as_ref() == Some(&volume.name) {
+                for module in &volume.modules {
+                    needed.add(module, &volume.name);
+                }
+            }
         }
         if self.is_live {
             for number in self.chain.foundations(found.block.number) {

@@ -125,6 +125,10 @@ pub struct VolumeReport {
     pub name: String,
     /// Why it can't be activated.
     pub problem: Option<String>,
+    /// Whether lvm in the initrd activates it, rather than keel-init.
+    pub is_by_lvm: bool,
+    /// Kernel modules that lvm needs for it.
+    pub modules: Vec<&'static str>,
 }
 
 /// A device-mapper table. Keys aren't in it.
@@ -207,7 +211,11 @@ impl Report {
             lines.push(format!("group       {}  {state}", group.name));
         }
         for volume in &self.volumes {
-            let state = volume.problem.as_deref().unwrap_or("can be activated");
+            let state = match (&volume.problem, volume.is_by_lvm) {
+                (Some(problem), _) => problem.as_str(),
+                (None, true) => "lvm in the initrd can activate it",
+                (None, false) => "can be activated",
+            };
             lines.push(format!("volume      {}  {state}", volume.name));
         }
         if let Some(root) = &self.root {

@@ -12,6 +12,7 @@ mod initrd;
 mod keymap;
 mod keyslot_bench;
 mod layouts;
+mod lvm;
 mod native;
 mod rehearse;
 mod restarts;
@@ -92,6 +93,21 @@ pub(crate) const ALL: &[Scenario] = &[
         name: "bare-partition",
         about: "XFS on a partition, named by its PARTUUID",
         run: layouts::bare_partition,
+    },
+    Scenario {
+        name: "thin-root",
+        about: "a root in a thin pool: an initrd without lvm says so, one with it boots",
+        run: lvm::thin_root,
+    },
+    Scenario {
+        name: "missing-pv",
+        about: "a group beside the root's lacks a disk",
+        run: lvm::missing_pv,
+    },
+    Scenario {
+        name: "lvm-tables",
+        about: "the tables of ten groups beside those that the real lvm loads",
+        run: lvm::tables,
     },
     Scenario {
         name: "store",

@@ -148,6 +148,11 @@ impl<'a> Group<'a> {
         self.metadata
     }
 
+    /// The devices with its physical volumes, as far as they have appeared.
+    pub fn devices(&self) -> impl Iterator<Item = DeviceNumber> {
+        self.devices.values().map(|(device, _)| *device)
+    }
+
     /// Physical volumes that haven't appeared.
     pub fn missing(&self) -> Vec<Missing> {
         self.metadata
@@ -194,14 +199,18 @@ impl<'a> Group<'a> {
         self.name_is_taken.then(|| Refusal::SameName(name()))
     }
 
-    /// Whether every physical volume that a logical volume needs has appeared.
+    /// Whether every physical volume that a logical volume needs has appeared. What lies under a volume that keel leaves
+    /// to lvm isn't known: it needs the whole group.
     pub fn has_parts_of(&self, volume: &LogicalVolume) -> bool {
+        if volume.part_of.is_some() {
+            return self.is_complete();
+        }
         volume.segments.iter().all(|segment| match &segment.kind {
             SegmentKind::Striped { stripes, .. } => stripes
                 .iter()
                 .all(|stripe| self.devices.contains_key(stripe.physical_volume.as_str())),
-            // What isn't supported is refused at once, not waited for.
-            SegmentKind::Error | SegmentKind::Zero | SegmentKind::Other(_) => true,
+            SegmentKind::Error | SegmentKind::Zero => true,
+            SegmentKind::Other(_) => self.is_complete(),
         })
     }
 

@@ -37,7 +37,7 @@ pub struct VolumeGroup {
     pub id: String,
     /// Goes up with every change.
     pub seqno: u64,
-    /// `RESIZEABLE`, `EXPORTED` and so on.
+    /// `RESIZEABLE`, `EXPORTED` and so on; older flags live in `status`, newer ones in `flags`.
     pub status: Vec<String>,
     /// The machine that owns the group, when one does.
     pub system_id: Option<String>,
@@ -88,6 +88,12 @@ impl LogicalVolume {
     /// Whether it's a volume of its own rather than a part of another one.
     pub fn is_visible(&self) -> bool {
         self.has("VISIBLE")
+    }
+
+    /// Whether it only serves other volumes: a thin, cache or VDO pool.
+    pub fn is_pool(&self) -> bool {
+        let mut kinds = self.segments.iter().map(|segment| &segment.kind);
+        kinds.any(|kind| matches!(kind, SegmentKind::Other(kind) if kind.split('+').next().is_some_and(|kind| kind.ends_with("-pool"))))
     }
 
     /// Whether it can be written to.
@@ -162,6 +168,11 @@ pub struct Stripe {
 }
 
 impl VolumeGroup {
+    /// Whether its volumes are to be activated without being asked for.
+    pub fn is_activated_by_itself(&self) -> bool {
+        !self.status.iter().any(|flag| flag == "NOAUTOACTIVATE")
+    }
+
     /// Reads a metadata text.
     pub fn parse(text: &[u8]) -> Result<VolumeGroup, MetadataError> {
         let root = config::parse(text)?;
@@ -211,7 +222,7 @@ impl VolumeGroup {
             seqno: section
                 .number("seqno")
                 .ok_or_else(|| fault("no sequence number"))?,
-            status: owned(section.texts("status")),
+            status: owned([section.texts("status"), section.texts("flags")].concat()),
             system_id: section
                 .text("system_id")
                 .filter(|id| !id.is_empty())

@@ -11,7 +11,7 @@ use crate::block::dm::{Table, Target};
 pub enum LvError {
     /// A type that keel leaves to lvm.
     #[error(
-        "logical volume {volume} has segments of type {kind}, which keel-init doesn't activate; of linear and striped ones it does"
+        "logical volume {volume} has segments of type {kind}, which keel-init leaves to lvm, and this initrd has none; `keel initrd --lvm` puts it in"
     )]
     Unsupported {
         /// `VG/LV`.
@@ -21,7 +21,7 @@ pub enum LvError {
     },
     /// Another volume is built on it.
     #[error(
-        "logical volume {volume} isn't activated: a segment of type {kind} is built on it, and writing past that would destroy data"
+        "logical volume {volume} isn't activated: a segment of type {kind} is built on it, and writing past that would destroy data; an initrd with lvm (`keel initrd --lvm`) activates both"
     )]
     PartOf {
         /// `VG/LV`.
@@ -48,6 +48,16 @@ pub enum LvError {
         id: String,
         /// Where it was last seen.
         hint: String,
+    },
+    /// A physical volume is there, but its group was changed while it wasn't: its data may be old.
+    #[error(
+        "logical volume {volume} isn't activated: physical volume {id} was missing when the group was last changed; if its data is current, `vgextend --restoremissing` takes it back"
+    )]
+    Returned {
+        /// `VG/LV`.
+        volume: String,
+        /// UUID of the physical volume.
+        id: String,
     },
     /// The metadata contradicts itself or the disk.
     #[error("logical volume {volume} can't be used: {reason}")]
@@ -190,6 +200,12 @@ impl Builder<'_> {
                 hint,
             });
         };
+        if record.flags.iter().any(|flag| flag == "MISSING") {
+            return Err(LvError::Returned {
+                volume: self.name(),
+                id: record.id.clone(),
+            });
+        }
         let end = stripe
             .start_extent
             .checked_add(extents)

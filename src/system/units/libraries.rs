@@ -55,6 +55,7 @@ impl<'a> Libraries<'a> {
     }
 
     /// The path under which the loader opens `name`, its own links not followed. Variants for newer processors don't count.
+    #[cfg(feature = "tools")]
     pub(crate) fn place(&self, name: &str, first: &[String], machine: u16) -> Option<String> {
         let there = |path: &String| {
             let (directory, name) = path.rsplit_once('/').unwrap_or(("", path));
