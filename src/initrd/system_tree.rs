@@ -79,7 +79,7 @@ impl SystemTree {
         reason: &str,
         presence: Presence,
     ) -> Result<(), BuildError> {
-        let mut pending = vec![(format!("/{path}"), reason.to_owned(), 0)];
+        let mut pending = vec![(format!("/{path}"), reason.to_owned(), 0, Vec::new())];
         let there = resolve(&self.sources, &format!("/{path}"))
             .map_err(|source| self.unreadable(path, source))?
             .is_some();
@@ -92,7 +92,7 @@ impl SystemTree {
                 }),
             };
         }
-        while let Some((path, reason, depth)) = pending.pop() {
+        while let Some((path, reason, depth, inherited)) = pending.pop() {
             let Some(at) = self.follow(parts, &path, &reason)? else {
                 // A link that leads nowhere is copied as it is.
                 continue;
@@ -103,13 +103,15 @@ impl SystemTree {
             match self.look(&at)? {
                 Some(Found::Directory) if depth < DEPTH_MAX => {
                     for name in self.list(at.trim_start_matches('/'))? {
-                        pending.push((format!("{at}/{name}"), reason.clone(), depth + 1));
+                        pending.push((format!("{at}/{name}"), reason.clone(), depth + 1, Vec::new()));
                     }
                 }
                 Some(Found::File { executable, .. }) => {
                     let content = self.bytes(&at).map_err(|source| self.unreadable(&at, source))?;
-                    for library in self.libraries(&at, &content)? {
-                        pending.push((library, format!("a library of {}", at.trim_start_matches('/')), 0));
+                    let (libraries, inherited) = self.libraries(&at, &content, &inherited)?;
+                    let reason_of = format!("a library of {}", at.trim_start_matches('/'));
+                    for library in libraries {
+                        pending.push((library, reason_of.clone(), 0, inherited.clone()));
                     }
                     if executable && content.starts_with(b"#!") {
                         parts.note(format!(
@@ -156,13 +158,21 @@ impl SystemTree {
     }
 
     /// Paths of the libraries that a program asks for, and of those that it opens when they're there (`.note.dlopen`).
-    fn libraries(&self, path: &str, content: &[u8]) -> Result<Vec<String>, BuildError> {
+    /// `inherited` are the directories of what was loaded before: a library that the program itself has loaded isn't looked
+    /// for again, wherever it lies. Returned with those of `path` added.
+    fn libraries(
+        &self,
+        path: &str,
+        content: &[u8],
+        inherited: &[String],
+    ) -> Result<(Vec<String>, Vec<String>), BuildError> {
         let dynamic = elf::read(&content.to_vec()).map_err(|source| self.unreadable(path, source))?;
         let Some(dynamic) = dynamic else {
-            return Ok(Vec::new());
+            return Ok((Vec::new(), Vec::new()));
         };
         let libraries = Libraries::new(&self.sources);
-        let first = first_directories(&dynamic, path);
+        let mut first = first_directories(&dynamic, path);
+        first.extend_from_slice(inherited);
         let find = |name: &str| libraries.place(name, &first, dynamic.machine);
         let mut found = Vec::new();
         for name in dynamic.needed.iter().chain(&dynamic.interpreter) {
@@ -175,7 +185,7 @@ impl SystemTree {
         for names in &dynamic.optional {
             found.extend(names.iter().find_map(|name| find(name)));
         }
-        Ok(found)
+        Ok((found, first))
     }
 
     fn look(&self, path: &str) -> Result<Option<Found>, BuildError> {
