@@ -145,8 +145,10 @@ fn blocks(output: &str) -> BTreeMap<String, String> {
         in_job = line.starts_with("\t\t-> Job ")
             || line.starts_with("\t\t→ Job ")
             || in_job && line.starts_with("\t\t\t");
+        // Whether it may be collected says what refers to it just now.
+        let passing = in_job || line.starts_with("\t\tMay GC:");
         // A mount unit of one pair may say where another pair's files lie.
-        if in_job || line.contains(": mutation") && line.contains("(origin-path)") {
+        if passing || line.contains(": mutation") && line.contains("(origin-path)") {
             continue;
         }
         let heading = line
