@@ -51,6 +51,7 @@ impl Boot {
         for ready in volumes {
             let full_name = ready.full_name();
             if let Some(device) = devices.iter().find(|device| device.uuid == ready.dm_uuid) {
+                self.groups.settle(&full_name);
                 self.report.activated.push(full_name);
                 let aliases = vec![
                     mapper_path(&ready.dm_name),

@@ -1,6 +1,6 @@
 //! Which logical volumes to activate, and when.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::cmdline::{DeviceSpec, LvmParameters};
 use crate::block::DeviceNumber;
@@ -12,8 +12,10 @@ use crate::block::lvm::{Group, Groups, LogicalVolume, LvError, SegmentKind, Volu
 pub(crate) struct VolumeGroups {
     /// What the metadata says.
     pub groups: Groups,
-    /// Logical volumes that are active, or that failed and were reported, as `VG/LV`.
+    /// Logical volumes that are active, or that failed with all of their parts there and were reported, as `VG/LV`.
     settled: BTreeSet<String>,
+    /// Logical volumes that were tried without some of their parts, with the devices that were there.
+    tried_without: BTreeMap<String, Vec<DeviceNumber>>,
     /// Refusals that were reported.
     reported: BTreeSet<String>,
 }
@@ -38,7 +40,6 @@ pub(crate) struct Ready {
     /// Kernel modules of the segment types of its group that only lvm activates.
     pub modules: Vec<&'static str>,
     /// The devices with the physical volumes of its group.
-    #[cfg_attr(not(feature = "tools"), allow(dead_code, reason = "what a rehearsal shows"))]
     pub below: Vec<DeviceNumber>,
 }
 
@@ -110,10 +111,16 @@ impl VolumeGroups {
         self.groups.remove(device);
     }
 
+    /// Notes that a volume is active.
+    pub(crate) fn settle(&mut self, full_name: &str) {
+        let _ = self.settled.insert(full_name.to_owned());
+    }
+
     /// Volumes that can be activated now and weren't before. Each is handed out once.
     ///
     /// Of a complete group that is every volume that is wanted. Of an incomplete one only what the boot depends on, and
-    /// only when all of its own parts are there: the rest may still come. Pools are parts of what lies in them.
+    /// only when all of its own parts are there: the rest may still come. What is overdue and lvm's is handed out without
+    /// them, and once more whenever another set of them is there. Pools are parts of what lies in them.
     pub(crate) fn take_ready(&mut self, wanted: Wanted<'_>) -> Vec<Ready> {
         if wanted.parameters.disabled {
             return Vec::new();
@@ -125,15 +132,28 @@ impl VolumeGroups {
             }
             for volume in &group.metadata().logical_volumes {
                 let name = &group.metadata().name;
-                let is_needed = wanted.needs(&group, volume);
-                let due = (is_needed && (group.has_parts_of(volume) || wanted.is_overdue))
-                    || (group.is_complete() && wanted.welcomes(group.metadata(), volume));
+                let full_name = format!("{name}/{}", volume.name);
                 let is_own = volume.is_visible() && !volume.is_pool();
-                if is_own && due && self.settled.insert(format!("{name}/{}", volume.name)) {
-                    ready.push(Ready {
-                        is_needed,
-                        ..describe(&group, volume)
-                    });
+                if !is_own || self.settled.contains(&full_name) {
+                    continue;
+                }
+                let is_needed = wanted.needs(&group, volume);
+                let described = || Ready {
+                    is_needed,
+                    ..describe(&group, volume)
+                };
+                if (is_needed && group.has_parts_of(volume))
+                    || (group.is_complete() && wanted.welcomes(group.metadata(), volume))
+                {
+                    ready.push(described());
+                    let _ = self.settled.insert(full_name);
+                } else if is_needed && wanted.is_overdue {
+                    let described = described();
+                    let is_news = self.tried_without.get(&full_name) != Some(&described.below);
+                    if is_news && described.is_for_lvm() {
+                        let _ = self.tried_without.insert(full_name, described.below.clone());
+                        ready.push(described);
+                    }
                 }
             }
         }
@@ -242,5 +262,57 @@ fn modules_of(kind: &str) -> &'static [&'static str] {
         "vdo" | "vdo-pool" => &["dm_vdo"],
         kind if kind.starts_with("raid") => &["dm_raid", "raid0", "raid1", "raid10", "raid456"],
         _ => &[],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::block::lvm::tests::Lab;
+
+    /// What is handed out of a group of two disks, one after the other: `second` is also asked for when overdue.
+    fn taken(layout: &[&str], is_overdue: bool) -> [Vec<String>; 3] {
+        let lab = Lab::new(&[512; 2]);
+        for line in layout {
+            let _ = lab.lvm(line);
+        }
+        let parameters = LvmParameters::default();
+        let devices = [DeviceSpec::Path("/dev/vg/root".into())];
+        let wanted = |is_overdue| Wanted {
+            parameters: &parameters,
+            devices: &devices,
+            is_overdue,
+        };
+        let mut groups = VolumeGroups::default();
+        let names = |ready: Vec<Ready>| ready.iter().map(Ready::full_name).collect();
+        groups.groups.add(Lab::number(0), lab.read(0));
+        let first = names(groups.take_ready(wanted(is_overdue)));
+        let again = names(groups.take_ready(wanted(is_overdue)));
+        groups.groups.add(Lab::number(1), lab.read(1));
+        [first, again, names(groups.take_ready(wanted(false)))]
+    }
+
+    #[test]
+    fn a_volume_that_is_overdue_still_comes_when_its_disk_does() {
+        let striped = [
+            "pvcreate @0 @1",
+            "vgcreate vg @0 @1",
+            "lvcreate --stripes 2 --size 16m --name root vg",
+        ];
+        let raid = [
+            "pvcreate @0 @1",
+            "vgcreate vg @0 @1",
+            "lvcreate --type raid0 --stripes 2 --size 16m --name root vg",
+        ];
+        let (none, root) = (Vec::<String>::new(), vec!["vg/root".to_owned()]);
+        for is_overdue in [false, true] {
+            assert_eq!(
+                taken(&striped, is_overdue),
+                [none.clone(), none.clone(), root.clone()]
+            );
+        }
+        assert_eq!(taken(&raid, false), [none.clone(), none.clone(), root.clone()]);
+        assert_eq!(taken(&raid, true), [root.clone(), none, root]);
     }
 }

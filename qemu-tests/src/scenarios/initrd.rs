@@ -120,7 +120,7 @@ pub(super) fn copy_backwards(from: &Path, to: &Path) -> Result<()> {
             copy_backwards(&path, &target)?;
         } else if kind.is_symlink() {
             std::os::unix::fs::symlink(fs::read_link(&path)?, &target)?;
-        } else {
+        } else if kind.is_file() {
             let _ = fs::copy(&path, &target)?;
         }
     }

@@ -26,4 +26,4 @@ pub use physical::{LvmError, PhysicalVolumeOnDisk, read_physical_volume};
 pub use table::LvError;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

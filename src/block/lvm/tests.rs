@@ -14,14 +14,14 @@ const CONFIG: &str = "backup{backup=0 archive=0} global{event_activation=0} acti
                       devices{use_devicesfile=0}";
 
 /// Image files attached to loop devices, detached when dropped.
-struct Lab {
+pub(crate) struct Lab {
     directory: tempfile::TempDir,
     loops: Vec<String>,
 }
 
 impl Lab {
     /// `sectors` says which sector size each disk has. Every disk has 64 MiB.
-    fn new(sectors: &[u32]) -> Lab {
+    pub(crate) fn new(sectors: &[u32]) -> Lab {
         let directory = tempfile::tempdir().unwrap();
         let mut lab = Lab {
             directory,
@@ -45,7 +45,7 @@ impl Lab {
     }
 
     /// Runs an lvm command; `@0` stands for the first disk. Only this lab's disks are seen.
-    fn lvm(&self, line: &str) -> String {
+    pub(crate) fn lvm(&self, line: &str) -> String {
         let mut words = line.split(' ');
         let command = words.next().unwrap();
         let mut arguments: Vec<String> = words
@@ -72,14 +72,14 @@ impl Lab {
         run(command, &arguments)
     }
 
-    fn number(index: usize) -> DeviceNumber {
+    pub(crate) fn number(index: usize) -> DeviceNumber {
         DeviceNumber {
             major: 7,
             minor: u32::try_from(index).unwrap(),
         }
     }
 
-    fn read(&self, index: usize) -> PhysicalVolumeOnDisk {
+    pub(crate) fn read(&self, index: usize) -> PhysicalVolumeOnDisk {
         run("sync", &["-f", self.image(index).to_str().unwrap()]);
         let device = File::open(&self.loops[index]).unwrap();
         read_physical_volume(&device).unwrap().unwrap()
