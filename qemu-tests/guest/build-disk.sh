@@ -191,7 +191,7 @@ btrfs)
     ;;
 esac
 case $layout in
-*lvm*) mkswap -q -U "$swap_uuid" -L swap /dev/vg/swap ;;
+*lvm* | thin-on-luks) mkswap -q -U "$swap_uuid" -L swap /dev/vg/swap ;;
 esac
 sync
 

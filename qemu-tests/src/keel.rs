@@ -80,8 +80,6 @@ impl Keel {
     pub(crate) fn import(&self, root: &Path, archive: &Path, parameters: &[String]) -> Result<()> {
         let mut tool = self
             .verb(&["import", "keel", "--set", "common"])
-            // One boot menu serves layouts with other root file systems than its parameters name.
-            .args(["--module", "xfs", "--module", "btrfs"])
             .arg("--rootfs")
             .arg(archive)
             .arg("--store")

@@ -1,7 +1,7 @@
 //! An initrd whose PID 1 is systemd, with keel-init as one of its units.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 
@@ -10,20 +10,13 @@ use super::boot::{same_tables, systemd_sees_everything};
 use super::initrd::{contents, copy_backwards};
 use crate::disk::Disk;
 use crate::layout::{Layout, PASSPHRASE};
-use crate::process::Tool;
 use crate::rootfs;
 use crate::texts;
-
-/// Where the builder's first partition begins.
-const ESP_OFFSET: &str = "1M";
-/// The image's name on the ESP.
-const IMAGE_ON_ESP: &str = "/EFI/keel/adjunct-initrd";
 
 /// The main layout through the boot menu: a wrong passphrase and the right one; then a root that isn't there.
 pub(super) fn adjunct(bench: &mut Bench<'_>) -> Result<()> {
     let image = image(bench)?;
-    let base = disk_with(bench, &image)?;
-    let disks = [base.overlay(&bench.directory)?];
+    let disks = bench.disks_with_initrd(Layout::Main, &image)?;
     let systems = bench.made.systems_of_profile()?;
 
     let mut machine = bench.through_menu(&disks, "console").boot()?;
@@ -157,44 +150,4 @@ fn image(bench: &mut Bench<'_>) -> Result<PathBuf> {
         fs::remove_dir_all(&directory).with_context(|| format!("{} stays", directory.display()))?;
     }
     Ok(image)
-}
-
-/// A copy of the main disk whose boot menu starts `image`.
-fn disk_with(bench: &Bench<'_>, image: &Path) -> Result<Disk> {
-    let disks = bench.made.disks(Layout::Main)?.disks();
-    let [disk] = disks.as_slice() else {
-        bail!("the main layout has {} disks", disks.len())
-    };
-    let path = bench.directory.join("base.raw");
-    Tool::new("cp")
-        .args(["--reflink=auto", "--sparse=always"])
-        .args([&disk.path, &path])
-        .run()?;
-    let esp = format!("{}@@{ESP_OFFSET}", path.display());
-    Tool::new("mcopy")
-        .args(["-i", &esp])
-        .arg(image)
-        .arg(format!("::{IMAGE_ON_ESP}"))
-        .run()?;
-    let entries = Tool::new("mdir")
-        .args(["-b", "-i", &esp, "::/loader/entries"])
-        .output()?;
-    for entry in entries.lines().filter(|line| line.ends_with(".conf")) {
-        let text = Tool::new("mtype").args(["-i", &esp, entry]).output()?;
-        let changed: Vec<String> = text
-            .lines()
-            .map(|line| match line.strip_prefix("initrd ") {
-                Some(_) => format!("initrd {IMAGE_ON_ESP}"),
-                None => line.to_owned(),
-            })
-            .collect();
-        let file = bench.directory.join("entry.conf");
-        rootfs::write(&file, &(changed.join("\n") + "\n"))?;
-        Tool::new("mcopy")
-            .args(["-o", "-i", &esp])
-            .arg(&file)
-            .arg(entry)
-            .run()?;
-    }
-    Ok(Disk { path, ..disk.clone() })
 }

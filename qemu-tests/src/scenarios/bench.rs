@@ -10,7 +10,9 @@ use crate::guest::Shell;
 use crate::layout::{Layout, PASSPHRASE};
 use crate::machine::{Firmware, Machine, Running, Threads};
 use crate::made::Made;
+use crate::process::Tool;
 use crate::report::BootReport;
+use crate::rootfs;
 use crate::tables::{SCRIPT, Tables};
 use crate::texts;
 
@@ -23,6 +25,11 @@ pub(crate) const TO_OFF: Duration = Duration::from_mins(4);
 
 /// Starts a shell in systemd's place, where what systemd does isn't looked at: half a minute less.
 pub(crate) const SHELL_AS_INIT: &str = "init=/usr/bin/bash";
+
+/// Where the builder's first partition begins.
+const ESP_OFFSET: &str = "1M";
+/// The name of a scenario's own initrd on the ESP.
+const INITRD_ON_ESP: &str = "/EFI/keel/scenario-initrd";
 
 /// Something that was looked at, and what was wrong with it.
 pub(crate) struct Check {
@@ -80,6 +87,45 @@ impl Bench<'_> {
             .iter()
             .map(|disk| disk.overlay(&self.directory))
             .collect()
+    }
+
+    /// The same for disks with blocks of 512 bytes, with a boot menu all of whose entries start another initrd.
+    pub(crate) fn disks_with_initrd(&self, layout: Layout, initrd: &Path) -> Result<Vec<Disk>> {
+        let mut disks = self.made.disks(layout)?.disks();
+        let first = disks.first_mut().context("the layout has no disk")?;
+        let path = self.directory.join("with-initrd.raw");
+        Tool::new("cp")
+            .args(["--reflink=auto", "--sparse=always"])
+            .args([&first.path, &path])
+            .run()?;
+        let esp = format!("{}@@{ESP_OFFSET}", path.display());
+        Tool::new("mcopy")
+            .args(["-i", &esp])
+            .arg(initrd)
+            .arg(format!("::{INITRD_ON_ESP}"))
+            .run()?;
+        let entries = Tool::new("mdir")
+            .args(["-b", "-i", &esp, "::/loader/entries"])
+            .output()?;
+        for entry in entries.lines().filter(|line| line.ends_with(".conf")) {
+            let text = Tool::new("mtype").args(["-i", &esp, entry]).output()?;
+            let changed: Vec<String> = text
+                .lines()
+                .map(|line| match line.strip_prefix("initrd ") {
+                    Some(_) => format!("initrd {INITRD_ON_ESP}"),
+                    None => line.to_owned(),
+                })
+                .collect();
+            let file = self.directory.join("entry.conf");
+            rootfs::write(&file, &(changed.join("\n") + "\n"))?;
+            Tool::new("mcopy")
+                .args(["-o", "-i", &esp])
+                .arg(&file)
+                .arg(entry)
+                .run()?;
+        }
+        first.path = path;
+        disks.iter().map(|disk| disk.overlay(&self.directory)).collect()
     }
 
     /// A machine that starts from the boot menu of its first disk.

@@ -9,7 +9,6 @@ use anyhow::{Context, Result, bail};
 use super::bench::{Bench, SHELL_AS_INIT, TO_OFF, same, says};
 use crate::disk::Disk;
 use crate::layout::Layout;
-use crate::machine::Firmware;
 use crate::process::Tool;
 
 /// Run in the guest: what the command looks at.
@@ -61,9 +60,7 @@ fn boots(bench: &mut Bench<'_>, disks: &[Disk], initrd: &Path) -> Result<()> {
     let mut machine = bench
         .without_menu(Layout::Main, disks, "host")?
         .with(SHELL_AS_INIT);
-    if let Firmware::Kernel { initrd: given, .. } = &mut machine.firmware {
-        initrd.clone_into(given);
-    }
+    machine.set_initrd(initrd);
     let mut machine = machine.boot()?;
     machine.unlock()?;
     let mut shell = machine.shell()?;

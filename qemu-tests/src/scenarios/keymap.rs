@@ -9,7 +9,7 @@ use super::bench::{Bench, SHELL_AS_INIT, TO_OFF, TO_PROMPT, TO_SHELL, same, says
 use crate::disk::Disk;
 use crate::keyboard::keys;
 use crate::layout::{Layout, PASSPHRASE};
-use crate::machine::{Firmware, Machine, Running};
+use crate::machine::{Machine, Running};
 use crate::process::Tool;
 use crate::texts;
 
@@ -22,9 +22,6 @@ const TRIES: u32 = 3;
 
 /// A passphrase is typed on a German keyboard, and what early boot says of keymaps that it doesn't have.
 pub(super) fn keymap(bench: &mut Bench<'_>) -> Result<()> {
-    let disks = bench.disks(Layout::Main)?;
-    let disk = disks.first().context("no disk")?;
-    add_passphrase(bench, disk)?;
     let german = bench.directory.join("german");
     let both = bench.directory.join("both");
     let modules = bench.made.systems.modules.clone();
@@ -36,8 +33,10 @@ pub(super) fn keymap(bench: &mut Bench<'_>) -> Result<()> {
         .made
         .keel
         .initrd_of(&modules, &["--set=common", "--keymap=us", "--keymap=de"], &both)?;
+    let disks = bench.disks_with_initrd(Layout::Main, &german)?;
+    add_passphrase(bench, disks.first().context("no disk")?)?;
 
-    typed_in_german(bench, &disks, &german)?;
+    typed_in_german(bench, &disks)?;
     unknown(bench, &disks, &german)?;
     picked(bench, &disks, &both)
 }
@@ -47,14 +46,12 @@ fn machine(bench: &Bench<'_>, disks: &[Disk], initrd: &Path, log_name: &str) -> 
     let mut machine = bench
         .without_menu(Layout::Main, disks, log_name)?
         .with(SHELL_AS_INIT);
-    if let Firmware::Kernel { initrd: given, .. } = &mut machine.firmware {
-        initrd.clone_into(given);
-    }
+    machine.set_initrd(initrd);
     Ok(machine)
 }
 
-fn typed_in_german(bench: &mut Bench<'_>, disks: &[Disk], initrd: &Path) -> Result<()> {
-    let mut machine = machine(bench, disks, initrd, "german")?.boot()?;
+fn typed_in_german(bench: &mut Bench<'_>, disks: &[Disk]) -> Result<()> {
+    let mut machine = bench.through_menu(disks, "german").with(SHELL_AS_INIT).boot()?;
     let serial = machine
         .console
         .expect(texts::PASSPHRASE_PROMPT, TO_PROMPT)?

@@ -1,5 +1,7 @@
 //! Other disk layouts. systemd isn't started here: what it sees doesn't depend on the layout.
 
+use std::path::PathBuf;
+
 use anyhow::{Result, bail};
 
 use super::bench::{Bench, SHELL_AS_INIT, TO_OFF, TO_SHELL, same, says};
@@ -65,19 +67,13 @@ pub(super) fn luks_on_lvm(bench: &mut Bench<'_>) -> Result<()> {
 
 /// A LUKS1 volume, and one whose header is on a stick.
 pub(super) fn stick(bench: &mut Bench<'_>) -> Result<()> {
-    let disks = bench.disks(Layout::Stick)?;
+    let initrd = initrd_with(bench, &["usb_storage", "vfat"])?;
+    let disks = bench.disks_with_initrd(Layout::Stick, &initrd)?;
     let stick = bench.made.disks(Layout::Stick)?.stick();
-    let initrd = bench.directory.join("initrd");
-    bench.made.keel.initrd_with(
-        &bench.made.systems.modules,
-        "common",
-        &["usb_storage", "vfat"],
-        &initrd,
-    )?;
-    let mut machine = bench.without_menu(Layout::Stick, &disks, "plugged-in-late")?;
+    let parameters = [&Layout::Stick.parameters().join(" "), SHELL_AS_INIT].join(" ");
+    let mut machine = bench.through_menu(&disks, "plugged-in-late");
     machine.usb = true;
-    machine.set_initrd(&initrd);
-    let mut machine = machine.with(SHELL_AS_INIT).boot()?;
+    let mut machine = machine.with(&parameters).boot()?;
     machine.unlock()?;
     let [_, (detached, _)] = VOLUMES;
     let said = machine.console.expect(texts::WHAT_NOW, TO_SHELL)?.before;
@@ -113,9 +109,10 @@ pub(super) fn stick(bench: &mut Bench<'_>) -> Result<()> {
     let keys = format!(
         "rd.luks.key={first}=/first.key:LABEL={STICK} rd.luks.key={second}=/second.key:LABEL={STICK}"
     );
-    let mut machine = bench.without_menu(Layout::Stick, &with_stick, "keyfiles")?;
-    machine.set_initrd(&initrd);
-    let mut machine = machine.with(&format!("{SHELL_AS_INIT} {keys}")).boot()?;
+    let mut machine = bench
+        .through_menu(&with_stick, "keyfiles")
+        .with(&format!("{parameters} {keys}"))
+        .boot()?;
     machine
         .console
         .set_fatal(&[texts::PANIC, texts::TROUBLE, texts::ROOT_ABSENT, texts::WHAT_NOW]);
@@ -131,9 +128,12 @@ pub(super) fn stick(bench: &mut Bench<'_>) -> Result<()> {
 
 /// LVM without encryption.
 pub(super) fn plain_lvm(bench: &mut Bench<'_>) -> Result<()> {
-    without_menu(
+    let disks = bench.disks(Layout::PlainLvm)?;
+    let machine = bench.without_menu(Layout::PlainLvm, &disks, "console")?;
+    boots(
         bench,
         Layout::PlainLvm,
+        machine,
         "a root on LVM without encryption boots",
         0,
     )
@@ -141,23 +141,22 @@ pub(super) fn plain_lvm(bench: &mut Bench<'_>) -> Result<()> {
 
 /// Nothing but a partition.
 pub(super) fn bare_partition(bench: &mut Bench<'_>) -> Result<()> {
-    without_menu(
+    let disks = bench.disks(Layout::BarePartition)?;
+    let mut machine = bench.without_menu(Layout::BarePartition, &disks, "console")?;
+    machine.set_initrd(&initrd_with(bench, &["xfs"])?);
+    boots(
         bench,
         Layout::BarePartition,
+        machine,
         "an XFS root on a partition, named by PARTUUID=, boots",
         0,
     )
 }
 
-fn without_menu(bench: &mut Bench<'_>, layout: Layout, what: &str, volumes: usize) -> Result<()> {
-    let disks = bench.disks(layout)?;
-    let machine = bench.without_menu(layout, &disks, "console")?;
-    boots(bench, layout, machine, what, volumes)
-}
-
 /// LUKS without LVM, and a subvolume of Btrfs, through the firmware.
 pub(super) fn btrfs(bench: &mut Bench<'_>) -> Result<()> {
-    let disks = bench.disks(Layout::Btrfs)?;
+    let initrd = initrd_with(bench, &["btrfs"])?;
+    let disks = bench.disks_with_initrd(Layout::Btrfs, &initrd)?;
     let machine = bench
         .through_menu(&disks, "console")
         .with(&Layout::Btrfs.root_parameters().join(" "));
@@ -168,6 +167,16 @@ pub(super) fn btrfs(bench: &mut Bench<'_>) -> Result<()> {
         "a subvolume of Btrfs on LUKS without LVM boots",
         1,
     )
+}
+
+/// An initrd with modules beside those of the usual set.
+fn initrd_with(bench: &Bench<'_>, modules: &[&str]) -> Result<PathBuf> {
+    let initrd = bench.directory.join("initrd");
+    bench
+        .made
+        .keel
+        .initrd_with(&bench.made.systems.modules, "common", modules, &initrd)?;
+    Ok(initrd)
 }
 
 fn boots(bench: &mut Bench<'_>, layout: Layout, machine: Machine, what: &str, volumes: usize) -> Result<()> {

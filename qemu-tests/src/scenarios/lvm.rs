@@ -11,7 +11,6 @@ use super::boot::same_tables;
 use crate::builder::tables_of;
 use crate::disk::{Bus, Disk, make_sparse};
 use crate::layout::Layout;
-use crate::machine::Firmware;
 use crate::process::Tool;
 use crate::tables::Tables;
 use crate::texts;
@@ -24,7 +23,7 @@ const VIRTIO: Bus = Bus::Virtio { block_bytes: 512 };
 /// A root in a thin pool: an initrd without lvm says what is missing, one with it boots.
 pub(super) fn thin_root(bench: &mut Bench<'_>) -> Result<()> {
     let disks = bench.disks(Layout::Thin)?;
-    let mut machine = bench.without_menu(Layout::Thin, &disks, "without-lvm")?.boot()?;
+    let mut machine = bench.through_menu(&disks, "without-lvm").boot()?;
     machine.unlock()?;
     let said = machine.console.expect(texts::WHAT_NOW, TO_SHELL)?.before;
     bench.check(
@@ -41,11 +40,8 @@ pub(super) fn thin_root(bench: &mut Bench<'_>) -> Result<()> {
         .made
         .keel
         .initrd_with_lvm(&bench.made.systems.modules, &initrd)?;
-    let mut machine = bench.without_menu(Layout::Thin, &disks, "console")?;
-    if let Firmware::Kernel { initrd: given, .. } = &mut machine.firmware {
-        *given = initrd;
-    }
-    let mut machine = machine.boot()?;
+    let disks = bench.disks_with_initrd(Layout::Thin, &initrd)?;
+    let mut machine = bench.through_menu(&disks, "console").boot()?;
     machine.unlock()?;
     let mut shell = machine.shell()?;
     let report = shell.boot_report()?;
@@ -105,10 +101,7 @@ pub(super) fn missing_pv(bench: &mut Bench<'_>) -> Result<()> {
     let mut disks = bench.disks(Layout::Main)?;
     let half = images.first().context("no disk")?;
     disks.push(Disk::raw(half, VIRTIO, "half"));
-    let mut machine = bench
-        .without_menu(Layout::Main, &disks, "console")?
-        .with(SHELL_AS_INIT)
-        .boot()?;
+    let mut machine = bench.through_menu(&disks, "console").with(SHELL_AS_INIT).boot()?;
     machine.unlock()?;
     let mut shell = machine.shell()?;
     let report = shell.boot_report()?;

@@ -8,7 +8,7 @@ use super::bench::{Bench, SHELL_AS_INIT, TO_PROMPT, TO_SHELL, same, says};
 use crate::disk::Disk;
 use crate::guest::COMMAND;
 use crate::layout::Layout;
-use crate::machine::{Firmware, Machine};
+use crate::machine::Machine;
 use crate::texts;
 
 /// The prompt of the shell.
@@ -53,9 +53,7 @@ pub(super) fn shell(bench: &mut Bench<'_>) -> Result<()> {
 /// The machine with another initrd.
 fn machine(bench: &Bench<'_>, disks: &[Disk], initrd: &Path, log_name: &str) -> Result<Machine> {
     let mut machine = bench.without_menu(Layout::Main, disks, log_name)?;
-    if let Firmware::Kernel { initrd: given, .. } = &mut machine.firmware {
-        initrd.clone_into(given);
-    }
+    machine.set_initrd(initrd);
     Ok(machine)
 }
 
