@@ -98,6 +98,8 @@ pub struct CommandLine {
     pub consoles: Vec<String>,
     /// `systemd.machine_id=`
     pub machine_id: Option<String>,
+    /// `rd.timeout=`: how long devices are waited for beside systemd, seconds; 0 is forever.
+    pub timeout: Option<u32>,
     /// `panic=`, seconds; a negative number reboots at once.
     pub panic: Option<i64>,
     /// The console's keyboard.
@@ -185,6 +187,12 @@ impl CommandLine {
             "console" => self.take_console(text),
             "panic" => {
                 self.panic = Some(
+                    text.parse()
+                        .map_err(|_| "it takes a number of seconds".to_owned())?,
+                );
+            }
+            "rd.timeout" => {
+                self.timeout = Some(
                     text.parse()
                         .map_err(|_| "it takes a number of seconds".to_owned())?,
                 );

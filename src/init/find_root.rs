@@ -91,8 +91,10 @@ impl Boot {
             }
             let idle = self.keyring.trial.is_none();
             let explaining = (asking == Asking::Nothing && idle).then_some(patience);
-            let giving_up = (asking == Asking::Trouble && idle && self.is_beside_systemd())
-                .then(|| patience + BESIDE_SYSTEMD);
+            let giving_up = (asking == Asking::Trouble && idle)
+                .then(|| self.patience_beside_systemd())
+                .flatten()
+                .map(|longer| patience + longer);
             let deadlines = [explaining, giving_up, self.keyring.next_deadline()];
             let wake = self.wait(deadlines.into_iter().flatten().min())?;
             self.take_lapses();
@@ -128,6 +130,15 @@ impl Boot {
                 return Err(InitError::RootAbsent(spec.to_string()));
             }
         }
+    }
+
+    /// How much longer a root is waited for that was said to be absent. Without systemd there is no end to it.
+    fn patience_beside_systemd(&self) -> Option<Duration> {
+        let given = self
+            .cmdline
+            .timeout
+            .map_or(BESIDE_SYSTEMD, |seconds| Duration::from_secs(seconds.into()));
+        (self.is_beside_systemd() && !given.is_zero()).then_some(given)
     }
 
     fn what_to_ask(&mut self, asking: &Asking) -> Asking {

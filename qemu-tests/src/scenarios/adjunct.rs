@@ -89,7 +89,7 @@ pub(super) fn adjunct(bench: &mut Bench<'_>) -> Result<()> {
 fn root_absent(bench: &mut Bench<'_>, disks: &[Disk]) -> Result<()> {
     let machine = bench
         .through_menu(disks, "absent")
-        .with("root=/dev/vg/nowhere")
+        .with("root=/dev/vg/nowhere rd.timeout=10")
         .boot()?;
     let _ = machine.console.expect(texts::PASSPHRASE_PROMPT, TO_PROMPT)?;
     machine.console.send_line(PASSPHRASE)?;

@@ -48,6 +48,12 @@ pub enum CallError {
         /// Why.
         source: io::Error,
     },
+    /// systemd said nothing.
+    #[error("systemd doesn't answer {member} on {SOCKET} within {} seconds", PATIENCE.as_secs())]
+    Silent {
+        /// The method.
+        member: &'static str,
+    },
     /// systemd said no.
     #[error("systemd refuses {member}: {text} ({name})")]
     Refused {
@@ -72,8 +78,10 @@ pub(super) fn start_unit(unit: &str, mode: &str) -> Result<(), CallError> {
 }
 
 fn call(socket: &Path, member: &'static str, arguments: [&str; 2]) -> Result<(), CallError> {
-    let answer =
-        exchange(socket, member, arguments).map_err(|source| CallError::Connection { member, source })?;
+    let answer = exchange(socket, member, arguments).map_err(|source| match source.kind() {
+        io::ErrorKind::WouldBlock => CallError::Silent { member },
+        _ => CallError::Connection { member, source },
+    })?;
     match answer {
         Answer::Done => Ok(()),
         Answer::Refused { name, text } => Err(CallError::Refused { member, name, text }),
@@ -96,8 +104,10 @@ fn exchange(socket: &Path, member: &str, arguments: [&str; 2]) -> io::Result<Ans
 
 /// SASL `EXTERNAL`: the socket itself says who we are.
 fn authenticate(stream: &mut (impl Read + Write)) -> io::Result<()> {
-    // The user's number as text, in hexadecimal digits of its characters: early boot is root.
-    stream.write_all(b"\0AUTH EXTERNAL 30\r\n")?;
+    // The user's number as text, in hexadecimal digits of its characters: early boot is root. BEGIN goes with it, as
+    // sd-bus's own clients do: PID 1 doesn't look at a call that it reads together with BEGIN before more comes, and the
+    // boot would wait until somebody gives up.
+    stream.write_all(b"\0AUTH EXTERNAL 30\r\nBEGIN\r\n")?;
     let mut line = Vec::new();
     while !line.ends_with(b"\r\n") {
         let mut byte = [0];
@@ -111,7 +121,7 @@ fn authenticate(stream: &mut (impl Read + Write)) -> io::Result<()> {
         let line = String::from_utf8_lossy(&line);
         return Err(invalid(&format!("it doesn't let us in: {}", line.trim_end())));
     }
-    stream.write_all(b"BEGIN\r\n")
+    Ok(())
 }
 
 /// A call of the manager with two strings, in little-endian order.

@@ -54,13 +54,11 @@ fn against(replies: Vec<Vec<u8>>) -> Result<(), CallError> {
     let listener = UnixListener::bind(&path).unwrap();
     let manager = thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
-        let mut read = [0; 19];
-        stream.read_exact(&mut read).unwrap();
-        assert_eq!(&read, b"\0AUTH EXTERNAL 30\r\n");
+        // sd-bus reads BEGIN with what is there, and overlooks a call that is there as well.
+        let mut read = [0; 256];
+        let length = stream.read(&mut read).unwrap();
+        assert_eq!(read.get(..length).unwrap(), b"\0AUTH EXTERNAL 30\r\nBEGIN\r\n");
         stream.write_all(b"OK 0123456789abcdef\r\n").unwrap();
-        let mut begin = [0; 7];
-        stream.read_exact(&mut begin).unwrap();
-        assert_eq!(&begin, b"BEGIN\r\n");
         let call = read_message(&mut stream).unwrap();
         assert_eq!(call.get(1), Some(&METHOD_CALL));
         for reply in replies {
