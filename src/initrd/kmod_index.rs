@@ -17,6 +17,8 @@ const OFFSET_MAX: usize = (1 << 28) - 1;
 
 /// Keys with their values, in order of priority.
 type Entries = BTreeMap<Vec<u8>, Vec<String>>;
+/// What is left of a key below a node, and its values.
+type Rest<'a> = (&'a [u8], &'a [String]);
 
 /// `modules.dep.bin`: the file of each module, and those that it needs.
 pub(super) fn of_dependencies(table: &Table) -> Option<Vec<u8>> {
@@ -24,10 +26,13 @@ pub(super) fn of_dependencies(table: &Table) -> Option<Vec<u8>> {
         // modprobe loads the last one first, and the table has each module behind those that it needs.
         let mut needed = module.depends.clone();
         needed.sort_unstable_by(|a, b| b.cmp(a));
-        let files = needed.iter().filter_map(|&index| table.modules.get(index));
-        let files: String = files.map(|needed| format!(" {}", needed.file)).collect();
-        let key = module.name.as_bytes().to_vec();
-        (key, vec![format!("{}:{files}", module.file)])
+        let needed = needed.iter().filter_map(|&index| table.modules.get(index));
+        let mut line = format!("{}:", module.file);
+        for module in needed {
+            line.push(' ');
+            line.push_str(&module.file);
+        }
+        (module.name.as_bytes().to_vec(), vec![line])
     };
     write(&table.modules.iter().map(line).collect())
 }
@@ -80,14 +85,14 @@ fn write(entries: &Entries) -> Option<Vec<u8>> {
 }
 
 /// Writes the node of `entries`, sorted, whose keys are what is left of them here; returns where it is.
-fn node(entries: &[(&[u8], &[String])], bytes: &mut Vec<u8>) -> Option<u32> {
+fn node(entries: &[Rest<'_>], bytes: &mut Vec<u8>) -> Option<u32> {
     let (Some((first, _)), Some((last, _))) = (entries.first(), entries.last()) else {
         return Some(0);
     };
     let shared = first.iter().zip(*last).take_while(|(a, b)| a == b).count();
     let prefix = first.get(..shared)?;
     let mut values: &[String] = &[];
-    let mut children: BTreeMap<u8, Vec<(&[u8], &[String])>> = BTreeMap::new();
+    let mut children: BTreeMap<u8, Vec<Rest<'_>>> = BTreeMap::new();
     for &(key, of_key) in entries {
         match key.get(shared..)?.split_first() {
             Some((&letter, rest)) => children.entry(letter).or_default().push((rest, of_key)),
