@@ -14,7 +14,14 @@ use crate::process::Tool;
 use crate::rootfs::{self, RootFileSystems, unpack, write};
 
 /// What is installed beside the packages of a generation.
-const PACKAGES: &[&str] = &["initramfs-tools", "cryptsetup-initramfs", "dracut-core", "zstd"];
+const PACKAGES: &[&str] = &[
+    "initramfs-tools",
+    "cryptsetup-initramfs",
+    "dracut-core",
+    // Without it dracut's initrd has nothing that asks for a passphrase, and waits for ever.
+    "systemd-cryptsetup",
+    "zstd",
+];
 /// Room that the root file system has beside what is in it, in MiB.
 const FREE_MIB: u64 = 100;
 /// What the machine's disk and root need; neither peer gets more.
