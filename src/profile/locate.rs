@@ -61,7 +61,12 @@ fn followed(mut path: PathBuf) -> Option<PathBuf> {
         if generation {
             return Some(path);
         }
-        path = path.parent()?.join(target);
+        let next = path.parent()?.join(target);
+        // What is there, and no link, is no profile: the link is said to be bad, and nothing is done beside its target.
+        if next.symlink_metadata().is_ok_and(|there| !there.is_symlink()) {
+            return Some(path);
+        }
+        path = next;
     }
     None
 }
@@ -106,10 +111,12 @@ mod tests {
         link("profile", ".nix-profile");
         link("a", "b");
         link("b", "a");
+        link("/etc", "wrong");
         let layout = Layout::below("/");
         let at = |name: &str| locate(&layout, Which::Path(&dir.path().join(name)));
         assert_eq!(at(".nix-profile").unwrap(), dir.path().join("profile"));
         assert_eq!(at("profile").unwrap(), dir.path().join("profile"));
+        assert_eq!(at("wrong").unwrap(), dir.path().join("wrong"));
         assert!(at("a").is_err());
     }
 

@@ -84,8 +84,13 @@ impl NixStore {
         path.trim().to_owned()
     }
 
-    /// Builds a derivation: `$out` is made by `script`.
-    pub(crate) fn build(&self, name: &str, script: &str) -> String {
+    /// Builds a derivation: `$out` is made by `script`, which may name `inputs`.
+    pub(crate) fn build(&self, name: &str, inputs: &[&str], script: &str) -> String {
+        let mut script = script.to_owned();
+        for input in inputs {
+            // Only so does Nix know that it is an input.
+            script = script.replace(input, &format!("${{builtins.storePath \"{input}\"}}"));
+        }
         let expression = format!(
             "derivation {{ name = \"{name}\"; system = builtins.currentSystem; builder = \"/bin/sh\"; \
              PATH = \"/usr/bin:/bin\"; args = [ \"-c\" ''{script}'' ]; }}"
