@@ -68,7 +68,7 @@ impl Fixture {
     /// The farm, without what Nix's builder and keel name differently.
     fn farm(&self, tree: &Path) -> Vec<String> {
         let tree = tree.canonicalize().unwrap();
-        let mut lines = self.store.listing(&tree);
+        let mut lines = NixStore::listing(&tree);
         lines.retain(|line| !line.starts_with("manifest."));
         lines
     }
@@ -200,7 +200,7 @@ fn the_farm_is_that_of_nix_own_builder() {
             ),
         ),
     ];
-    let mut derivations = String::new();
+    let mut derivations = Vec::new();
     for (priority, path) in &packages {
         let priority_text = priority.to_string();
         let out = run(&mut fixture.keel(&["install", "--priority", &priority_text, path]));
@@ -208,10 +208,13 @@ fn the_farm_is_that_of_nix_own_builder() {
             // The list that it is left out in is that of the whole farm.
             assert!(text(&out.stderr).contains("lib/gone isn't linked: it leads nowhere"));
         }
-        derivations.push_str(&format!(
-            "\"true\" \"{priority}\" \"1\" (builtins.storePath \"{path}\") "
-        ));
+        let words = [
+            format!("\"true\" \"{priority}\" \"1\""),
+            format!("(builtins.storePath \"{path}\")"),
+        ];
+        derivations.extend(words);
     }
+    let derivations = derivations.join(" ");
     let expression = format!(
         "derivation {{ name = \"env\"; system = \"builtin\"; builder = \"builtin:buildenv\"; \
          manifest = \"/none\"; derivations = [ {derivations} ]; }}"

@@ -72,6 +72,8 @@ pub struct Changed {
     pub generation: u64,
     /// Its farm.
     pub path: StorePath,
+    /// The generation that was the current one.
+    pub replaced: Option<u64>,
     /// What was installed before.
     pub before: Manifest,
     /// What is installed now.
@@ -89,7 +91,11 @@ pub fn change(
 ) -> Result<Option<Changed>, ChangeError> {
     let layout = history.layout();
     let lock = history.lock(waiting)?;
-    let before = history.current_manifest()?;
+    let replaced = history.current()?;
+    let before = match replaced {
+        Some(number) => history.manifest(number)?,
+        None => Manifest::default(),
+    };
     let mut after = before.clone();
     edit(&mut after)?;
     if after == before {
@@ -117,6 +123,7 @@ pub fn change(
     Ok(Some(Changed {
         generation,
         path,
+        replaced,
         before,
         after,
         left_out: farm.left_out,

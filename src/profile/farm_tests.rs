@@ -64,10 +64,10 @@ impl Trees for Memory {
     fn list(&self, directory: &Path) -> io::Result<Option<Vec<(OsString, Kind)>>> {
         let real = self.real(directory);
         if !self.is_directory(&real) {
-            return match self.files.contains_key(&real) {
-                true => Ok(None),
-                false => Err(io::ErrorKind::NotFound.into()),
-            };
+            let is_file = self.files.contains_key(&real);
+            return is_file
+                .then_some(None)
+                .ok_or_else(|| io::ErrorKind::NotFound.into());
         }
         let below = self.files.keys().filter_map(|file| file.strip_prefix(&real).ok());
         let names: BTreeSet<OsString> = below

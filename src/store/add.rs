@@ -171,9 +171,17 @@ impl Addition {
         });
         let path = make_store_path(self.layout.store_dir(), kind, &content_hash, name)?;
 
-        files::remove_tree(&temporary).map_err(at(&temporary))?;
-        content(&path).write(&temporary)?;
-        let nar = nar::hash(&temporary, &mut |_| {})?;
+        let nar = if itself {
+            files::remove_tree(&temporary).map_err(at(&temporary))?;
+            content(&path).write(&temporary)?;
+            nar::hash(&temporary, &mut |_| {})?
+        } else {
+            // What was written doesn't depend on the path: it stays, and its hash is the plain one.
+            NarHash {
+                sha256: content_hash,
+                size: archive.len() as u64,
+            }
+        };
         if itself {
             references.push(path.clone());
             references.sort_unstable();

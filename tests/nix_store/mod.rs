@@ -126,7 +126,7 @@ impl NixStore {
     }
 
     /// Names in a tree, with types and targets of links.
-    pub(crate) fn listing(&self, tree: &Path) -> Vec<String> {
+    pub(crate) fn listing(tree: &Path) -> Vec<String> {
         let out = run(Command::new("find")
             .arg(tree)
             .args(["-mindepth", "1", "-printf", "%P %y %l\n"]));

@@ -10,7 +10,7 @@ use super::{Common, user, waiting};
 use crate::profile::age::{Age, prunable};
 use crate::profile::edit::{self, EditError};
 use crate::profile::item::{Item, debian_answer};
-use crate::profile::recipe::{NoRecipes, RecipeError, Recipes};
+use crate::profile::recipe::{NoRecipes, Upgrade, built};
 use crate::profile::{self, Element, History, Manifest, PRIORITY_DEFAULT, diff};
 
 pub(super) fn install(common: &Common, priority: Option<i64>, words: &[String]) -> anyhow::Result<()> {
@@ -59,32 +59,15 @@ pub(super) fn upgrade(common: &Common, names: &[String]) -> anyhow::Result<()> {
     for name in names {
         wanted.push(edit::find(&installed, name, history.layout().store_dir())?);
     }
+    let chosen = (!names.is_empty()).then_some(wanted.as_slice());
+    // What it built is kept from the collector until the end of this function.
     let mut recipes = NoRecipes;
-    let (mut elements, mut notes) = (Vec::new(), Vec::new());
-    for (index, element) in installed.elements.iter().enumerate() {
-        if !names.is_empty() && !wanted.contains(&index) {
-            continue;
-        }
-        let package = element.package();
-        match (&element.recipe, element.source()) {
-            // Before the lock is taken: a build may take hours.
-            (Some(recipe), _) => elements.push(built(&mut recipes, recipe)?),
-            (None, Some(source)) => notes.push(format!(
-                "{package} comes from {source}, which keel can't look up: `nix profile upgrade` can"
-            )),
-            (None, None) => notes.push(format!(
-                "{package} is a plain store path, which has no newer version: remove it and install another"
-            )),
-        }
-    }
+    let upgrade = Upgrade::build(&installed, chosen, &mut recipes)?;
     let mut edit = |manifest: &mut Manifest| {
-        // What was removed meanwhile stays removed.
-        let kept = |element: &&Element| manifest.elements.iter().any(|one| one.recipe == element.recipe);
-        let kept: Vec<Element> = elements.iter().filter(kept).cloned().collect();
-        edit::install(manifest, kept, None);
+        upgrade.apply(manifest);
         Ok(())
     };
-    apply(&history, &mut edit, notes)?.print(common.json)
+    apply(&history, &mut edit, upgrade.notes.clone())?.print(common.json)
 }
 
 pub(super) fn rollback(common: &Common, to: Option<u64>) -> anyhow::Result<()> {
@@ -169,36 +152,28 @@ fn apply(
     edit: &mut dyn FnMut(&mut Manifest) -> Result<(), EditError>,
     notes: Vec<String>,
 ) -> anyhow::Result<Report> {
-    let before = history.current()?;
     let store_dir = history.layout().store_dir();
     let profile = history.link().display().to_string();
-    Ok(match profile::change(history, edit, &mut waiting)? {
-        Some(changed) => Report {
+    let Some(changed) = profile::change(history, edit, &mut waiting)? else {
+        let current = history.current()?;
+        return Ok(Report {
             profile,
-            generation: Some(changed.generation),
-            before,
-            path: Some(changed.path.absolute(store_dir)),
-            changes: diff::compare(&changed.before, &changed.after, store_dir),
-            left_out: changed.left_out,
-            notes,
-        },
-        None => Report {
-            profile,
-            generation: before,
-            before,
+            generation: current,
+            before: current,
             path: None,
             changes: Vec::new(),
             left_out: Vec::new(),
             notes,
-        },
-    })
-}
-
-fn built(recipes: &mut dyn Recipes, recipe: &str) -> Result<Element, RecipeError> {
-    let outputs = recipes.build(recipe)?;
-    Element::built(outputs, PRIORITY_DEFAULT, recipe.to_owned()).ok_or_else(|| RecipeError {
-        recipe: recipe.to_owned(),
-        why: "it was built to nothing".into(),
+        });
+    };
+    Ok(Report {
+        profile,
+        generation: Some(changed.generation),
+        before: changed.replaced,
+        path: Some(changed.path.absolute(store_dir)),
+        changes: diff::compare(&changed.before, &changed.after, store_dir),
+        left_out: changed.left_out,
+        notes,
     })
 }
 
