@@ -64,14 +64,13 @@ impl Fixture {
             .map(|line| line.rsplit(' ').next().unwrap().to_owned())
             .collect()
     }
+}
 
-    /// The farm, without what Nix's builder and keel name differently.
-    fn farm(&self, tree: &Path) -> Vec<String> {
-        let tree = tree.canonicalize().unwrap();
-        let mut lines = NixStore::listing(&tree);
-        lines.retain(|line| !line.starts_with("manifest."));
-        lines
-    }
+/// The farm, without what Nix's builder and keel name differently.
+fn farm(tree: &Path) -> Vec<String> {
+    let mut lines = NixStore::listing(&tree.canonicalize().unwrap());
+    lines.retain(|line| !line.starts_with("manifest."));
+    lines
 }
 
 fn hello(store: &NixStore, version: &str) -> String {
@@ -220,9 +219,9 @@ fn the_farm_is_that_of_nix_own_builder() {
          manifest = \"/none\"; derivations = [ {derivations} ]; }}"
     );
     let theirs = store.nix("nix-build", &["--no-out-link", "-E", &expression]);
-    let expected = fixture.farm(Path::new(theirs.trim()));
+    let expected = farm(Path::new(theirs.trim()));
     assert!(expected.len() > 15, "{expected:?}");
-    assert_eq!(fixture.farm(&fixture.profile), expected);
+    assert_eq!(farm(&fixture.profile), expected);
     // All of the same priority, in Nix and in keel: refused by both, for the same file.
     let refused = store.nix_refuses(&expression.replace("\"7\"", "\"5\""));
     assert!(refused.contains("bin/tool"), "{refused}");
@@ -585,6 +584,42 @@ fn a_profile_that_is_none_of_keels_is_left_alone() {
         said.contains("no name of a profile") || said.contains("no path of a profile"),
         "{said}"
     );
+}
+
+#[test]
+fn a_profile_of_systems_is_never_changed() {
+    let fixture = Fixture::new();
+    let store = &fixture.store;
+    let package = hello(store, "2.10");
+    for name in ["var/nix/profiles/system", "home/tools"] {
+        let profile = store.path(name);
+        let profile = profile.to_str().unwrap();
+        for version in ["1", "2"] {
+            let system = store.add(&format!("keel-system-{version}"), &[("boot.json", "{}")]);
+            store.nix("nix-env", &["-p", profile, "--set", &system]);
+        }
+        let changes: [&[&str]; 5] = [
+            &["install", &package],
+            &["remove", "hello"],
+            &["rollback"],
+            &["switch", "1"],
+            &["wipe-history"],
+        ];
+        for change in changes {
+            let said = fails(&mut store.keel(&[&["profile"], change, &["--profile", profile]].concat()));
+            assert!(
+                said.contains("holds systems, not packages: `keel switch`"),
+                "{said}"
+            );
+        }
+        assert!(
+            fs::read_link(profile)
+                .unwrap()
+                .to_str()
+                .unwrap()
+                .ends_with("-2-link")
+        );
+    }
 }
 
 #[test]

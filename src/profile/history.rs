@@ -13,7 +13,7 @@ use super::manifest::{self, Manifest, ManifestError};
 use crate::store::db::{Database, DbError};
 use crate::store::{Layout, StorePath, base32, failpoint, files};
 use crate::sys::open_in_root::RootDir;
-use crate::system::generation::{self, Damage, ProfileError};
+use crate::system::generation::{self, Damage, ProfileError, SYSTEM_PROFILE};
 use crate::system::profile::{self, SwitchError};
 
 /// Why a profile can't be read or switched.
@@ -22,6 +22,11 @@ pub enum HistoryError {
     /// Its path names no file in a directory.
     #[error("'{0}' is no name of a profile: give a path such as /nix/var/nix/profiles/tools")]
     BadName(String),
+    /// Its generations are systems.
+    #[error(
+        "{0} holds systems, not packages: `keel switch` and `keel rollback` change what the machine runs and boots"
+    )]
+    OfMachine(String),
     /// A file can't be read or written.
     #[error("{0}: {1}")]
     File(String, #[source] io::Error),
@@ -150,8 +155,22 @@ impl History {
     }
 
     /// Takes the lock that every change needs, `<profile>.lock`; makes the profile's directory. `waiting` is told when
-    /// somebody else holds it.
+    /// somebody else holds it. Refused for a profile of systems: what boots would change without its menu.
     pub fn lock(&self, waiting: &mut dyn FnMut(&Path)) -> Result<ProfileLock, HistoryError> {
+        let is_system = |one: &Generation| {
+            let path = one
+                .path
+                .as_ref()
+                .map(|path| path.absolute(self.layout.store_dir()));
+            path.is_ok_and(|path| self.exists(&format!("{path}/boot.json")))
+        };
+        let system = self
+            .layout
+            .physical(&self.layout.profiles_dir())
+            .join(SYSTEM_PROFILE);
+        if self.link == system || self.generations()?.iter().any(is_system) {
+            return Err(HistoryError::OfMachine(self.shown()));
+        }
         if let Some(directory) = self.link.parent() {
             std::fs::DirBuilder::new()
                 .recursive(true)
