@@ -17,6 +17,16 @@ use crate::scenarios::{
 
 /// Virtual machines side by side: an emulated one keeps a processor busy.
 const SIDE_BY_SIDE: usize = 2;
+/// Scenarios that take minutes. They begin first, so that none of them is left over for one processor at the end.
+const LONG: [&str; 7] = [
+    "switch-faults",
+    "adjunct",
+    "switch-boot",
+    "switch",
+    "switch-power",
+    "hibernate",
+    "thin-root",
+];
 /// Logs, disks and figures of a run.
 pub(crate) const DIRECTORY: &str = "target/qemu-tests";
 
@@ -94,10 +104,18 @@ fn run_with(names: &[String], to_stderr: bool) -> Result<(bool, Figures)> {
         started,
         counts: Mutex::default(),
     };
-    let scenarios: VecDeque<Scenario> = ALL
+    let mut scenarios: Vec<Scenario> = ALL
         .iter()
         .copied()
         .filter(|scenario| wanted(scenario.name))
+        .collect();
+    scenarios.sort_by_key(|scenario| {
+        LONG.iter()
+            .position(|name| *name == scenario.name)
+            .unwrap_or(LONG.len())
+    });
+    let scenarios: VecDeque<Scenario> = scenarios
+        .into_iter()
         .chain(
             BENCHES
                 .iter()

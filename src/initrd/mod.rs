@@ -12,6 +12,7 @@ mod elf;
 mod firmware;
 mod host;
 pub mod keymap;
+mod kmod_index;
 mod lvm;
 mod microcode;
 mod modinfo;

@@ -12,8 +12,9 @@ use super::resolve::{Origin, Resolved, Wish};
 use super::sets::{ModuleSet, wishes_of_lvm};
 use super::system_tree::SystemTree;
 use super::tree::{ModuleTree, ResolveError};
-use super::{beside_systemd, firmware, lvm, microcode, modinfo};
+use super::{beside_systemd, firmware, kmod_index, lvm, microcode, modinfo};
 use crate::init::keymap::Keymap;
+use crate::init::modules::Table;
 
 /// Why an image can't be built.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +22,9 @@ pub enum BuildError {
     /// Modules.
     #[error(transparent)]
     Resolve(#[from] ResolveError),
+    /// An index of kmod's.
+    #[error("{0} can't be written: the image holds more modules than it can name")]
+    Index(&'static str),
     /// A program that goes into the image.
     #[error("{path} can't go into an initrd: {source}")]
     Program {
@@ -214,7 +218,7 @@ pub fn plan(recipe: &Recipe) -> Result<Plan, BuildError> {
             "prepares the root",
         )?;
         beside_systemd::add(&mut parts, &mut SystemTree::open(&part.root)?, &part.include)?;
-        parts.indexes(&tree)?;
+        parts.indexes(&tree, &resolved.table)?;
     } else {
         parts.file("init", 0o755, program(&recipe.init)?, "PID 1 of the initrd")?;
     }
@@ -279,16 +283,13 @@ pub fn plan(recipe: &Recipe) -> Result<Plan, BuildError> {
     })
 }
 
-/// Files of a kernel's module directory that modprobe(8) and udevd read.
-const INDEXES: [&str; 9] = [
-    "modules.alias.bin",
+/// Files of a kernel's module directory that modprobe(8) and udevd read, beside the indexes of the modules in the image.
+const INDEXES: [&str; 6] = [
     "modules.builtin.alias.bin",
     "modules.builtin.bin",
     "modules.builtin.modinfo",
-    "modules.dep.bin",
     "modules.devname",
     "modules.softdep",
-    "modules.symbols.bin",
     "modules.weakdep",
 ];
 
@@ -338,14 +339,31 @@ impl Parts {
         self.archive.link(path, target)
     }
 
-    /// The kernel's own indexes: other programs than keel-init load modules, too.
-    fn indexes(&mut self, tree: &ModuleTree) -> Result<(), BuildError> {
+    /// Indexes for other programs that load modules.
+    fn indexes(&mut self, tree: &ModuleTree, table: &Table) -> Result<(), BuildError> {
+        let directory = format!("{}/modules/{}", self.library, tree.kernel());
+        for (name, content) in [
+            ("modules.dep.bin", kmod_index::of_dependencies(table)),
+            ("modules.alias.bin", kmod_index::of_aliases(table)),
+        ] {
+            let content = content.ok_or(BuildError::Index(name))?;
+            self.file(
+                &format!("{directory}/{name}"),
+                0o644,
+                content,
+                "the modules in the image, for udevd",
+            )?;
+        }
         for name in INDEXES {
             let path = tree.directory().join(name);
             match fs::read(&path) {
                 Ok(content) => {
-                    let to = format!("{}/modules/{}/{name}", self.library, tree.kernel());
-                    self.file(&to, 0o644, content, "what modprobe and udevd find modules by")?;
+                    self.file(
+                        &format!("{directory}/{name}"),
+                        0o644,
+                        content,
+                        "what modprobe and udevd find modules by",
+                    )?;
                 }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(source) => return Err(BuildError::Read { path, source }),
@@ -391,10 +409,6 @@ impl Parts {
         Ok(())
     }
 
-    fn beside_systemd(&self) -> bool {
-        self.library == "usr/lib"
-    }
-
     fn lvm(&mut self, usr: &Path) -> Result<(), BuildError> {
         let (files, notes) = lvm::files(usr)?;
         for (path, (content, mode, reason)) in files {
@@ -422,18 +436,8 @@ impl Parts {
             for name in modinfo::firmware(&content) {
                 named.entry(name).or_default().push(&module.name);
             }
-            let directory = format!("{}/modules/{}", self.library, tree.kernel());
-            let path = format!("{directory}/{}", module.file);
+            let path = format!("{}/modules/{}/{}", self.library, tree.kernel(), module.file);
             self.file(&path, 0o644, content, &reason.to_string())?;
-            // A module at the top of the tree has that name already.
-            let depth = file.components().count().saturating_sub(1);
-            if self.beside_systemd() && depth > 0 {
-                // Under its name in the indexes. That it isn't compressed as the name says is no matter: libkmod looks at the
-                // content (libkmod/libkmod-file.c).
-                let target = format!("{}{}", "../".repeat(depth), module.file);
-                let link = format!("{directory}/{}", file.display());
-                self.link(&link, &target, "its name in the kernel's indexes")?;
-            }
         }
         for (name, modules) in named {
             let by = modules.join(", ");
