@@ -181,7 +181,7 @@ fn table(rows: &[Row]) -> String {
 }
 
 // Days to a date: H. Hinnant, "chrono-Compatible Low-Level Date Algorithms", civil_from_days.
-fn rfc3339(seconds: i64) -> String {
+pub(super) fn rfc3339(seconds: i64) -> String {
     let (days, second) = (seconds.div_euclid(86400), seconds.rem_euclid(86400));
     let shifted = days + 719_468;
     let (era, day_of_era) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));

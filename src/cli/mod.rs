@@ -7,6 +7,7 @@ mod generations;
 mod import;
 pub mod initrd;
 mod output;
+mod profile;
 mod rehearse;
 
 use std::ffi::OsString;
@@ -45,6 +46,7 @@ enum Verb {
     Generations(generations::Args),
     Import(import::Args),
     Initrd(initrd::Args),
+    Profile(profile::Args),
     Rehearse(rehearse::Args),
     /// The executor of a switch; started by systemd.
     #[command(hide = true)]
@@ -143,6 +145,7 @@ impl Verb {
             Verb::Generations(_) => "generations",
             Verb::Import(_) => "import",
             Verb::Initrd(_) => "initrd",
+            Verb::Profile(_) => "profile",
             Verb::Rehearse(_) => "rehearse",
             Verb::Execute { .. } => "execute",
             Verb::Guard { .. } => "guard",
@@ -169,6 +172,7 @@ impl Verb {
             Verb::Generations(args) => done(generations::run(&args)),
             Verb::Import(args) => done(import::run(&args)),
             Verb::Initrd(args) => done(initrd::run(&args)),
+            Verb::Profile(args) => done(profile::run(&args)),
             Verb::Rehearse(args) => rehearse::run(&args),
             Verb::Execute { request } => {
                 let result = crate::activate::execute(&request, &machine()?);

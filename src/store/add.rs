@@ -1,6 +1,6 @@
 //! Adding to the store so that a crash leaves nothing half: temporary names, one sync, renames, one transaction.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -144,7 +144,7 @@ impl Addition {
         self.adopt(name, Prepared { temporary, nar })
     }
 
-    /// Adds a directory of small files and links that refers to `candidates` (those found in it are registered) and
+    /// Adds a tree of small files and links that refers to `candidates` (those found in it are registered) and
     /// to itself: `content` gets the own path, and is asked twice, first with a stand-in for the hash.
     pub fn add_referring(
         &mut self,
@@ -171,9 +171,17 @@ impl Addition {
         });
         let path = make_store_path(self.layout.store_dir(), kind, &content_hash, name)?;
 
-        files::remove_tree(&temporary).map_err(at(&temporary))?;
-        content(&path).write(&temporary)?;
-        let nar = nar::hash(&temporary, &mut |_| {})?;
+        let nar = if itself {
+            files::remove_tree(&temporary).map_err(at(&temporary))?;
+            content(&path).write(&temporary)?;
+            nar::hash(&temporary, &mut |_| {})?
+        } else {
+            // What was written doesn't depend on the path: it stays, and its hash is the plain one.
+            NarHash {
+                sha256: content_hash,
+                size: archive.len() as u64,
+            }
+        };
         if itself {
             references.push(path.clone());
             references.sort_unstable();
@@ -243,18 +251,33 @@ impl Drop for Addition {
     }
 }
 
-/// A directory of small files and links.
+/// A tree of small files and links. Names are relative; the directories that they lie in are made.
 #[derive(Clone, Debug, Default)]
 pub struct SmallDirectory {
     /// Names to contents.
-    pub files: BTreeMap<String, Vec<u8>>,
+    pub files: BTreeMap<PathBuf, Vec<u8>>,
     /// Names to targets.
-    pub links: BTreeMap<String, String>,
+    pub links: BTreeMap<PathBuf, PathBuf>,
+    /// Directories that are there even when nothing lies in them.
+    pub directories: BTreeSet<PathBuf>,
 }
 
 impl SmallDirectory {
     fn write(&self, path: &Path) -> Result<(), AddError> {
-        std::fs::create_dir(path).map_err(at(path))?;
+        // In the order of names: a directory comes before what lies in it.
+        let mut directories: BTreeSet<&Path> = [Path::new("")].into();
+        let above = self
+            .files
+            .keys()
+            .chain(self.links.keys())
+            .map(|name| name.parent());
+        let own = self.directories.iter().map(|name| Some(name.as_path()));
+        for deepest in above.chain(own).flatten() {
+            directories.extend(deepest.ancestors());
+        }
+        for directory in directories.iter().map(|name| path.join(name)) {
+            std::fs::create_dir(&directory).map_err(at(&directory))?;
+        }
         for (name, bytes) in &self.files {
             write_file(&path.join(name), bytes)?;
         }
@@ -263,7 +286,11 @@ impl SmallDirectory {
             std::os::unix::fs::symlink(target, &link).map_err(at(&link))?;
             files::canonicalise_link(&link).map_err(at(&link))?;
         }
-        files::canonicalise_directory(path).map_err(at(path))
+        // The innermost first: making an entry changes the time of its directory.
+        for directory in directories.iter().rev().map(|name| path.join(name)) {
+            files::canonicalise_directory(&directory).map_err(at(&directory))?;
+        }
+        Ok(())
     }
 }
 

@@ -32,7 +32,6 @@ pub fn is_profile_name(name: &str) -> bool {
 /// moment the profile leads to the old or the new one.
 pub fn add_generation(
     profile: &Profile,
-    name: &str,
     system: &StorePath,
     make_current: bool,
 ) -> Result<(u64, bool), SwitchError> {
@@ -59,18 +58,17 @@ pub fn add_generation(
     }
     failpoint("before-profile");
     if make_current || current.is_none() {
-        set_current(profile, name, number)?;
+        set_current(profile, number)?;
     }
     Ok((number, !same))
 }
 
 /// Makes `profile` lead to its generation `number`.
-pub fn set_current(profile: &Profile, name: &str, number: u64) -> Result<(), SwitchError> {
+pub fn set_current(profile: &Profile, number: u64) -> Result<(), SwitchError> {
     if profile.current().unwrap_or(None) == Some(number) {
         return Ok(());
     }
-    let path = format!("{}/{name}", profile.layout().profiles_dir());
-    link(profile, path, &format!("{name}-{number}-link"))
+    link(profile, profile.path(), &profile.link_name(number))
 }
 
 fn link(profile: &Profile, path: String, target: &str) -> Result<(), SwitchError> {
@@ -95,24 +93,12 @@ mod tests {
         std::fs::create_dir_all(dir.path().join("nix/var/nix/profiles")).unwrap();
         let profile = Profile::open(Layout::below(dir.path()), "system").unwrap();
         let path = |n| StorePath::from_base_name(&format!("mgvzxmm9gsamf9p3rfr8jva7rkfbwmb{n}-s")).unwrap();
-        assert_eq!(
-            add_generation(&profile, "system", &path(1), true).unwrap(),
-            (1, true)
-        );
-        assert_eq!(
-            add_generation(&profile, "system", &path(1), true).unwrap(),
-            (1, false)
-        );
-        assert_eq!(
-            add_generation(&profile, "system", &path(2), true).unwrap(),
-            (2, true)
-        );
+        assert_eq!(add_generation(&profile, &path(1), true).unwrap(), (1, true));
+        assert_eq!(add_generation(&profile, &path(1), true).unwrap(), (1, false));
+        assert_eq!(add_generation(&profile, &path(2), true).unwrap(), (2, true));
         std::fs::remove_file(dir.path().join("nix/var/nix/profiles/system-2-link")).unwrap();
         // The profile still led to 2.
-        assert_eq!(
-            add_generation(&profile, "system", &path(3), true).unwrap(),
-            (3, true)
-        );
+        assert_eq!(add_generation(&profile, &path(3), true).unwrap(), (3, true));
         assert_eq!(profile.current().unwrap(), Some(3));
         let systems: Vec<_> = profile
             .generations()
