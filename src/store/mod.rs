@@ -16,6 +16,8 @@ pub mod files;
 #[cfg(feature = "tools")]
 pub mod lock;
 #[cfg(feature = "tools")]
+pub mod locks;
+#[cfg(feature = "tools")]
 pub mod objects;
 #[cfg(feature = "tools")]
 pub mod pool;

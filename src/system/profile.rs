@@ -4,6 +4,7 @@ use std::io;
 use std::path::Path;
 
 use super::generation::{Profile, ProfileError};
+use crate::store::locks::PathLock;
 use crate::store::{StorePath, failpoint, files};
 
 /// Why a generation can't be added.
@@ -37,6 +38,10 @@ pub fn add_generation(
     make_current: bool,
 ) -> Result<(u64, bool), SwitchError> {
     let layout = profile.layout();
+    // As Nix does: two processes must not take the same number.
+    let link = layout.physical(&format!("{}/{name}", layout.profiles_dir()));
+    let _lock = PathLock::take(&link, &mut |_| {})
+        .map_err(|error| SwitchError::Link(link.display().to_string(), error))?;
     let all = profile.generations()?;
     // A profile whose link is damaged is repaired by this one.
     let current = profile.current().unwrap_or(None);
@@ -51,7 +56,7 @@ pub fn add_generation(
             .saturating_add(1),
     };
     if !same {
-        link(
+        make_link(
             profile,
             profile.link(number),
             &system.absolute(layout.store_dir()),
@@ -70,10 +75,10 @@ pub fn set_current(profile: &Profile, name: &str, number: u64) -> Result<(), Swi
         return Ok(());
     }
     let path = format!("{}/{name}", profile.layout().profiles_dir());
-    link(profile, path, &format!("{name}-{number}-link"))
+    make_link(profile, path, &format!("{name}-{number}-link"))
 }
 
-fn link(profile: &Profile, path: String, target: &str) -> Result<(), SwitchError> {
+fn make_link(profile: &Profile, path: String, target: &str) -> Result<(), SwitchError> {
     files::link_atomically(Path::new(target), &profile.layout().physical(&path))
         .map_err(|error| SwitchError::Link(path, error))
 }
