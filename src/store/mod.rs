@@ -14,6 +14,8 @@ pub mod db;
 #[cfg(feature = "tools")]
 pub mod files;
 #[cfg(feature = "tools")]
+pub mod gc;
+#[cfg(feature = "tools")]
 pub mod lock;
 #[cfg(feature = "tools")]
 pub mod locks;
@@ -21,6 +23,10 @@ pub mod locks;
 pub mod objects;
 #[cfg(feature = "tools")]
 pub mod pool;
+#[cfg(feature = "tools")]
+mod processes;
+#[cfg(feature = "tools")]
+pub mod roots;
 #[cfg(feature = "tools")]
 pub mod tree;
 

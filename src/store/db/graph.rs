@@ -18,6 +18,8 @@ pub struct Graph {
     references: Vec<u32>,
     // Pairs of a derivation and an output of it, both valid, where the output says that it was built from it.
     outputs: Vec<(u32, u32)>,
+    // The same as the derivation declares it.
+    declared: Vec<(u32, u32)>,
 }
 
 impl Graph {
@@ -69,6 +71,11 @@ impl Graph {
     /// Pairs of a derivation and an output that was built from it.
     pub fn outputs(&self) -> &[(u32, u32)] {
         &self.outputs
+    }
+
+    /// Pairs of a derivation and an output that it declares, whatever that was built from.
+    pub fn declared_outputs(&self) -> &[(u32, u32)] {
+        &self.declared
     }
 
     pub(super) fn id(&self, index: u32) -> Option<i64> {
@@ -142,6 +149,22 @@ impl Database {
             .iter()
             .filter_map(|(output, deriver)| Some((graph.index(deriver)?, *output)));
         graph.outputs = pairs.collect();
+        let mut statement = self
+            .connection
+            .prepare("select drv, path from DerivationOutputs")?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            // An output that was never built has no valid path.
+            let output = row
+                .get_ref(1)?
+                .as_str()
+                .ok()
+                .and_then(|path| self.parse(path).ok());
+            let output = output.and_then(|output| graph.index(&output));
+            if let (Some(&derivation), Some(output)) = (by_id.get(&row.get(0)?), output) {
+                graph.declared.push((derivation, output));
+            }
+        }
         Ok(graph)
     }
 
