@@ -3,12 +3,15 @@
 mod activate;
 pub mod boot;
 mod etc;
+mod gc;
 mod generations;
 mod import;
 pub mod initrd;
 mod output;
 mod profile;
 mod rehearse;
+mod store;
+mod units;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -43,11 +46,13 @@ enum Verb {
     /// What runs, what was booted, what the next boot will be.
     Status(activate::StatusArgs),
     Etc(etc::Args),
+    Gc(gc::Args),
     Generations(generations::Args),
     Import(import::Args),
     Initrd(initrd::Args),
     Profile(profile::Args),
     Rehearse(rehearse::Args),
+    Store(store::Args),
     /// The executor of a switch; started by systemd.
     #[command(hide = true)]
     Execute {
@@ -142,11 +147,13 @@ impl Verb {
             Verb::Confirm => "confirm",
             Verb::Status(_) => "status",
             Verb::Etc(_) => "etc",
+            Verb::Gc(_) => "gc",
             Verb::Generations(_) => "generations",
             Verb::Import(_) => "import",
             Verb::Initrd(_) => "initrd",
             Verb::Profile(_) => "profile",
             Verb::Rehearse(_) => "rehearse",
+            Verb::Store(_) => "store",
             Verb::Execute { .. } => "execute",
             Verb::Guard { .. } => "guard",
             Verb::Healthy => "healthy",
@@ -169,11 +176,13 @@ impl Verb {
             }
             Verb::Status(args) => activate::status(&args),
             Verb::Etc(args) => etc::run(&args),
+            Verb::Gc(args) => done(gc::run(&args)),
             Verb::Generations(args) => done(generations::run(&args)),
             Verb::Import(args) => done(import::run(&args)),
             Verb::Initrd(args) => done(initrd::run(&args)),
             Verb::Profile(args) => done(profile::run(&args)),
             Verb::Rehearse(args) => rehearse::run(&args),
+            Verb::Store(args) => done(store::run(&args)),
             Verb::Execute { request } => {
                 let result = crate::activate::execute(&request, &machine()?);
                 done(result.map_err(anyhow::Error::msg))

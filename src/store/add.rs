@@ -1,14 +1,17 @@
 //! Adding to the store so that a crash leaves nothing half: temporary names, one sync, renames, one transaction.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::fcntl::Flock;
 
 use super::db::{Database, DbError, PathInfo};
-use super::lock::{self, Access};
+use super::lock::Access;
+use super::locks::{self, PathLock};
 use super::nar::{self, NarError, NarHash};
 use super::path::{Kind, PathError, References, StorePath, make_store_path};
 use super::pool::Pool;
@@ -16,8 +19,11 @@ use super::references::{ReferenceScanner, hash_modulo};
 use super::tree::Node;
 use super::{Layout, files};
 
-/// How temporary names in the store directory start. Whoever holds the lock may remove them.
-const TEMPORARY: &str = ".keel-tmp-";
+/// How temporary names in the store directory start: `.keel-tmp-<addition>-<number>`. Whoever holds the lock on
+/// `.keel-tmp-<addition>` may remove them.
+pub(super) const TEMPORARY: &str = ".keel-tmp-";
+/// How many additions this process has begun.
+static BEGUN: AtomicU32 = AtomicU32::new(0);
 /// Stands for the own hash while the content isn't hashed yet. No real hash: base-32 hashes of it are not known.
 const OWN_HASH: &str = "00000000000000000000000000000000";
 
@@ -46,16 +52,20 @@ fn at(path: &Path) -> impl FnOnce(io::Error) -> AddError {
     move |error| AddError::File(path, error)
 }
 
-/// Paths being added: invisible until [`Addition::commit`]. Holds the store's lock, and keeps Nix from collecting
-/// garbage. Dropped without a commit, or killed, it leaves temporary files that the next addition removes.
+/// Paths being added: invisible until [`Addition::commit`]. Several processes may add at the same time; garbage isn't
+/// collected meanwhile. Dropped without a commit it removes its temporary files; when it's killed, the next addition or
+/// collection does.
 #[derive(Debug)]
 pub struct Addition {
     layout: Layout,
     database: Database,
     store: PathBuf,
     staged: BTreeMap<StorePath, Staged>,
+    // `.keel-tmp-<addition>`, and the lock on it.
+    prefix: PathBuf,
     next: usize,
-    _lock: Flock<File>,
+    locks: Vec<PathLock>,
+    _own: PathLock,
     _gc_lock: Flock<File>,
 }
 
@@ -78,20 +88,23 @@ impl Addition {
     /// are missing, and removes what an interrupted addition left.
     pub fn begin(layout: &Layout, waiting: &mut dyn FnMut(&Path)) -> Result<Self, AddError> {
         make_directories(layout)?;
-        let keel = layout.physical(&layout.keel_dir()).join("store.lock");
-        let lock = lock::take(&keel, Access::Exclusive, waiting).map_err(at(&keel))?;
-        let gc = layout.physical(layout.state_dir()).join("gc.lock");
-        let gc_lock = lock::take(&gc, Access::Shared, waiting).map_err(at(&gc))?;
+        let gc_lock =
+            locks::take_gc_lock(layout, Access::Shared, waiting).map_err(at(&locks::gc_lock_path(layout)))?;
         let store = layout.physical(layout.store_dir());
-        remove_temporaries(&store)?;
+        remove_abandoned(&store).map_err(at(&store))?;
+        let number = BEGUN.fetch_add(1, Ordering::Relaxed);
+        let prefix = store.join(format!("{TEMPORARY}{}_{number}", std::process::id()));
+        let own = PathLock::take(&prefix, waiting).map_err(at(&prefix))?;
         let database = Database::open(&layout.physical(&layout.database_dir()), layout.store_dir())?;
         Ok(Self {
             layout: layout.clone(),
             database,
             store,
             staged: BTreeMap::new(),
+            prefix,
             next: 0,
-            _lock: lock,
+            locks: Vec::new(),
+            _own: own,
             _gc_lock: gc_lock,
         })
     }
@@ -111,7 +124,9 @@ impl Addition {
     /// A temporary name in the store directory, for content that [`Addition::adopt`] takes over.
     pub fn temporary(&mut self) -> PathBuf {
         self.next += 1;
-        self.store.join(format!("{TEMPORARY}{}", self.next))
+        let mut path = self.prefix.clone().into_os_string();
+        path.push(format!("-{}", self.next));
+        path.into()
     }
 
     /// Writes `tree` at `temporary` in canonical form and hashes it: the slow part, which threads may share.
@@ -126,12 +141,7 @@ impl Addition {
         let Prepared { temporary, nar } = prepared;
         let kind = Kind::Source(References::default());
         let path = make_store_path(self.layout.store_dir(), kind, &nar.sha256, name)?;
-        let info = PathInfo {
-            path: path.clone(),
-            nar,
-            content_hash: nar.sha256,
-            references: Vec::new(),
-        };
+        let info = PathInfo::content_addressed(path.clone(), nar, &nar.sha256, Vec::new());
         self.stage(info, temporary)?;
         Ok(path)
     }
@@ -187,12 +197,7 @@ impl Addition {
             references.sort_unstable();
         }
         self.stage(
-            PathInfo {
-                path: path.clone(),
-                nar,
-                content_hash,
-                references,
-            },
+            PathInfo::content_addressed(path.clone(), nar, &content_hash, references),
             temporary,
         )?;
         Ok(path)
@@ -209,6 +214,14 @@ impl Addition {
         for (path, staged) in std::mem::take(&mut self.staged) {
             if let Some(temporary) = staged.temporary {
                 let target = self.layout.physical_path(&path);
+                // In the order of the paths; kept until they are registered.
+                let lock = PathLock::take(&target, &mut |_| {}).map_err(at(&target))?;
+                self.locks.push(lock);
+                if self.is_there(&path)? {
+                    // Another process was faster.
+                    files::remove_tree(&temporary).map_err(at(&temporary))?;
+                    continue;
+                }
                 // Not registered, so nobody relies on it: an addition that ended between renaming and registering.
                 files::remove_tree(&target).map_err(at(&target))?;
                 std::fs::rename(&temporary, &target).map_err(at(&target))?;
@@ -223,13 +236,17 @@ impl Addition {
             .map_or(1, |time| time.as_secs());
         self.database.register(&infos, i64::try_from(now).unwrap_or(1))?;
         failpoint("after-register");
+        self.locks.clear();
         Ok(())
     }
 
+    fn is_there(&self, path: &StorePath) -> Result<bool, AddError> {
+        let there = self.layout.physical_path(path).symlink_metadata().is_ok();
+        Ok(there && self.database.is_valid(path)?)
+    }
+
     fn stage(&mut self, info: PathInfo, temporary: PathBuf) -> Result<(), AddError> {
-        let target = self.layout.physical_path(&info.path);
-        let there = self.database.is_valid(&info.path)? && target.symlink_metadata().is_ok();
-        let temporary = if there || self.staged.contains_key(&info.path) {
+        let temporary = if self.is_there(&info.path)? || self.staged.contains_key(&info.path) {
             files::remove_tree(&temporary).map_err(at(&temporary))?;
             None
         } else {
@@ -247,7 +264,8 @@ impl Addition {
 impl Drop for Addition {
     fn drop(&mut self) {
         // What can't be removed now is removed by the next addition.
-        let _ignored = remove_temporaries(&self.store);
+        let own = |name: &str| self.prefix.file_name().is_some_and(|own| own == name);
+        let _ignored = remove_temporaries(&self.store, &own);
     }
 }
 
@@ -343,15 +361,37 @@ fn make_directories(layout: &Layout) -> Result<(), AddError> {
     Ok(())
 }
 
-fn remove_temporaries(store: &Path) -> Result<(), AddError> {
-    for entry in std::fs::read_dir(store).map_err(at(store))? {
-        let entry = entry.map_err(at(store))?;
-        if entry
-            .file_name()
-            .as_encoded_bytes()
-            .starts_with(TEMPORARY.as_bytes())
-        {
-            files::remove_tree(&entry.path()).map_err(at(&entry.path()))?;
+/// Removes what additions left that were killed: those whose lock nobody holds.
+pub(super) fn remove_abandoned(store: &Path) -> io::Result<()> {
+    let mut seen = BTreeSet::new();
+    for entry in std::fs::read_dir(store)? {
+        if let Some(addition) = addition_of(&entry?.file_name()) {
+            let _new = seen.insert(addition);
+        }
+    }
+    for addition in seen {
+        if let Some(_lock) = PathLock::try_take(&store.join(&addition))? {
+            remove_temporaries(store, &|name| name == addition)?;
+        }
+    }
+    Ok(())
+}
+
+// `.keel-tmp-<addition>`, when a name in the store directory is one of an addition's or its lock's.
+fn addition_of(name: &OsStr) -> Option<String> {
+    let rest = name.to_str()?.strip_prefix(TEMPORARY)?;
+    let id = rest.split(['-', '.']).next()?;
+    Some(format!("{TEMPORARY}{id}"))
+}
+
+fn remove_temporaries(store: &Path, wanted: &dyn Fn(&str) -> bool) -> io::Result<()> {
+    for entry in std::fs::read_dir(store)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        // The lock's file is removed by its holder, last of all.
+        let is_lock = Path::new(&name).extension() == Some("lock".as_ref());
+        if !is_lock && addition_of(&name).is_some_and(|addition| wanted(&addition)) {
+            files::remove_tree(&entry.path())?;
         }
     }
     Ok(())

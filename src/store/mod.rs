@@ -14,11 +14,19 @@ pub mod db;
 #[cfg(feature = "tools")]
 pub mod files;
 #[cfg(feature = "tools")]
+pub mod gc;
+#[cfg(feature = "tools")]
 pub mod lock;
+#[cfg(feature = "tools")]
+pub mod locks;
 #[cfg(feature = "tools")]
 pub mod objects;
 #[cfg(feature = "tools")]
 pub mod pool;
+#[cfg(feature = "tools")]
+mod processes;
+#[cfg(feature = "tools")]
+pub mod roots;
 #[cfg(feature = "tools")]
 pub mod tree;
 

@@ -103,6 +103,13 @@ pub enum Damage {
     },
 }
 
+/// Whether `system` is another system's than keel's: NixOS marks its own so. It's listed and kept, and never booted.
+pub fn is_foreign(layout: &Layout, system: &StorePath) -> bool {
+    let inside = layout.physical_path(system);
+    let is_there = |name: &str| inside.join(name).symlink_metadata().is_ok();
+    is_there("nixos-version") && !is_there("usr.cfs")
+}
+
 /// A generation of a profile.
 #[derive(Debug)]
 pub struct Generation {

@@ -4,6 +4,7 @@ use std::io;
 use std::path::Path;
 
 use super::generation::{Profile, ProfileError};
+use crate::store::locks::PathLock;
 use crate::store::{StorePath, failpoint, files};
 
 /// Why a generation can't be added.
@@ -36,6 +37,10 @@ pub fn add_generation(
     make_current: bool,
 ) -> Result<(u64, bool), SwitchError> {
     let layout = profile.layout();
+    // As Nix does: two processes must not take the same number.
+    let link = layout.physical(&profile.path());
+    let _lock = PathLock::take(&link, &mut |_| {})
+        .map_err(|error| SwitchError::Link(link.display().to_string(), error))?;
     let all = profile.generations()?;
     // A profile whose link is damaged is repaired by this one.
     let current = profile.current().unwrap_or(None);
@@ -50,7 +55,7 @@ pub fn add_generation(
             .saturating_add(1),
     };
     if !same {
-        link(
+        make_link(
             profile,
             profile.link(number),
             &system.absolute(layout.store_dir()),
@@ -68,10 +73,10 @@ pub fn set_current(profile: &Profile, number: u64) -> Result<(), SwitchError> {
     if profile.current().unwrap_or(None) == Some(number) {
         return Ok(());
     }
-    link(profile, profile.path(), &profile.link_name(number))
+    make_link(profile, profile.path(), &profile.link_name(number))
 }
 
-fn link(profile: &Profile, path: String, target: &str) -> Result<(), SwitchError> {
+fn make_link(profile: &Profile, path: String, target: &str) -> Result<(), SwitchError> {
     files::link_atomically(Path::new(target), &profile.layout().physical(&path))
         .map_err(|error| SwitchError::Link(path, error))
 }

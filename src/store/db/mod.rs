@@ -7,10 +7,19 @@ use std::time::Duration;
 use nix::fcntl::Flock;
 use rusqlite::{Connection, OptionalExtension};
 
+mod closure;
+mod graph;
+mod info;
+#[cfg(test)]
+mod tests;
+
+use super::files;
 use super::lock::{self, Access};
-use super::nar::NarHash;
-use super::path::{PathError, StorePath, hex};
-use super::{base32, files};
+use super::path::{PathError, StorePath};
+
+pub use closure::Direction;
+pub use graph::Graph;
+pub use info::PathInfo;
 
 /// The only schema that is read and written: that of Nix since 2.4.
 const SCHEMA: u32 = 10;
@@ -32,6 +41,25 @@ pub enum DbError {
     /// A row holds what is no store path.
     #[error("the store's database holds a bad path: {0}")]
     BadPath(#[from] PathError),
+    /// A row holds no NAR hash.
+    #[error("the store's database holds a bad hash for {path}: '{hash}'")]
+    BadHash {
+        /// The path.
+        path: String,
+        /// What stands for its hash.
+        hash: String,
+    },
+    /// A path that is asked about isn't registered.
+    #[error("{0} is not a valid path of this store")]
+    NotValid(String),
+    /// A path can't be made invalid, since another one refers to it.
+    #[error("{path} can't be made invalid: {referrer} refers to it")]
+    InUse {
+        /// The path.
+        path: String,
+        /// One that refers to it.
+        referrer: String,
+    },
     /// A path to register refers to one that isn't valid.
     #[error("{referrer} refers to {reference}, which is not a valid path of this store")]
     InvalidReference {
@@ -40,19 +68,6 @@ pub enum DbError {
         /// What it refers to.
         reference: String,
     },
-}
-
-/// What is registered about a path. keel's own paths are all content-addressed by the hash of their NAR.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PathInfo {
-    /// The path.
-    pub path: StorePath,
-    /// Hash and size of its NAR.
-    pub nar: NarHash,
-    /// The hash that its name is computed from: that of the NAR, or the one without references to itself.
-    pub content_hash: [u8; 32],
-    /// In order; with itself, when it names itself.
-    pub references: Vec<StorePath>,
 }
 
 /// The open database. Nix's "big lock" is held shared, so that Nix doesn't change the schema meanwhile.
@@ -100,7 +115,7 @@ impl Database {
 
     /// Whether `path` is registered.
     pub fn is_valid(&self, path: &StorePath) -> Result<bool, DbError> {
-        Ok(self.id(&self.connection, path)?.is_some())
+        Ok(self.id(path)?.is_some())
     }
 
     /// The NAR hash (`sha256:<hex>`) and size that are registered for `path`.
@@ -115,68 +130,20 @@ impl Database {
         Ok(row.map(|(hash, size)| (hash, u64::try_from(size).unwrap_or(0))))
     }
 
-    /// What `path` refers to, in order.
-    pub fn references(&self, path: &StorePath) -> Result<Vec<StorePath>, DbError> {
-        let mut statement = self.connection.prepare_cached(
-            "select v.path from Refs join ValidPaths r on r.id = referrer join ValidPaths v on v.id = reference \
-             where r.path = ? order by v.path",
-        )?;
-        let rows = statement.query_map([path.absolute(&self.store_dir)], |row| row.get::<_, String>(0))?;
-        rows.map(|row| Ok(StorePath::from_absolute(&self.store_dir, &row?)?))
-            .collect()
-    }
-
-    /// Registers `all` in one transaction: after a power cut either all are valid or none. Paths that are valid
-    /// already are left as they are. `now` is in seconds since 1970.
-    pub fn register(&mut self, all: &[PathInfo], now: i64) -> Result<(), DbError> {
-        let store_dir = self.store_dir.clone();
-        let transaction = self
+    fn id(&self, path: &StorePath) -> Result<Option<i64>, DbError> {
+        Ok(self
             .connection
-            .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
-        {
-            let find = |path: &StorePath| -> Result<Option<i64>, DbError> {
-                Ok(transaction
-                    .prepare_cached("select id from ValidPaths where path = ?")?
-                    .query_row([path.absolute(&store_dir)], |row| row.get(0))
-                    .optional()?)
-            };
-            let mut new = Vec::new();
-            for info in all {
-                if find(&info.path)?.is_some() {
-                    continue;
-                }
-                let _rows = transaction
-                    .prepare_cached(
-                        "insert into ValidPaths (path, hash, registrationTime, narSize, ca) values (?, ?, ?, ?, ?)",
-                    )?
-                    .execute((
-                        info.path.absolute(&store_dir),
-                        format!("sha256:{}", hex(&info.nar.sha256)),
-                        now,
-                        i64::try_from(info.nar.size).unwrap_or(i64::MAX),
-                        format!("fixed:r:sha256:{}", base32::encode(&info.content_hash)),
-                    ))?;
-                new.push((transaction.last_insert_rowid(), info));
-            }
-            for (referrer, info) in new {
-                for reference in &info.references {
-                    let id = find(reference)?.ok_or_else(|| DbError::InvalidReference {
-                        referrer: info.path.to_string(),
-                        reference: reference.to_string(),
-                    })?;
-                    let _rows = transaction
-                        .prepare_cached("insert or replace into Refs (referrer, reference) values (?, ?)")?
-                        .execute((referrer, id))?;
-                }
-            }
-        }
-        Ok(transaction.commit()?)
-    }
-
-    fn id(&self, connection: &Connection, path: &StorePath) -> Result<Option<i64>, DbError> {
-        Ok(connection
             .prepare_cached("select id from ValidPaths where path = ?")?
             .query_row([path.absolute(&self.store_dir)], |row| row.get(0))
             .optional()?)
+    }
+
+    fn known_id(&self, path: &StorePath) -> Result<i64, DbError> {
+        self.id(path)?
+            .ok_or_else(|| DbError::NotValid(path.absolute(&self.store_dir)))
+    }
+
+    fn parse(&self, path: &str) -> Result<StorePath, DbError> {
+        Ok(StorePath::from_absolute(&self.store_dir, path)?)
     }
 }
