@@ -2,6 +2,7 @@
 
 mod activate;
 pub mod boot;
+mod build;
 mod etc;
 mod generations;
 mod import;
@@ -63,6 +64,14 @@ enum Verb {
     /// Judges a boot; started by systemd.
     #[command(hide = true)]
     Healthy,
+    /// A stage of a build's sandbox; started by the one before.
+    #[command(hide = true)]
+    BuildStage {
+        /// Which one.
+        stage: build::Stage,
+        /// The sandbox, or its first id.
+        argument: PathBuf,
+    },
 }
 
 /// Where the store is.
@@ -147,6 +156,7 @@ impl Verb {
             Verb::Execute { .. } => "execute",
             Verb::Guard { .. } => "guard",
             Verb::Healthy => "healthy",
+            Verb::BuildStage { .. } => "build-stage",
         }
     }
 
@@ -186,6 +196,7 @@ impl Verb {
                 }
                 Ok(0)
             }
+            Verb::BuildStage { stage, argument } => build::stage(stage, &argument),
         }
     }
 }

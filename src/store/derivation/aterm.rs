@@ -114,7 +114,7 @@ pub(super) fn write(
     }
     out.push(b',');
     list(&mut out, &derivation.arguments, |out, argument| {
-        string(out, argument)
+        string(out, argument);
     });
     out.push(b',');
     list(&mut out, &derivation.environment, |out, (name, value)| {
