@@ -16,6 +16,8 @@ pub mod activate;
 #[cfg(feature = "tools")]
 pub mod boot;
 #[cfg(feature = "tools")]
+pub mod build;
+#[cfg(feature = "tools")]
 pub mod cli;
 #[cfg(feature = "tools")]
 pub mod initrd;

@@ -2,6 +2,7 @@
 
 mod activate;
 pub mod boot;
+mod build;
 mod etc;
 mod gc;
 mod generations;
@@ -70,6 +71,14 @@ enum Verb {
     /// Judges a boot; started by systemd.
     #[command(hide = true)]
     Healthy,
+    /// A stage of a build's sandbox; started by the one before.
+    #[command(hide = true)]
+    BuildStage {
+        /// Which one.
+        stage: build::Stage,
+        /// The sandbox, or its first id.
+        argument: PathBuf,
+    },
 }
 
 /// Where the store is.
@@ -157,6 +166,7 @@ impl Verb {
             Verb::Execute { .. } => "execute",
             Verb::Guard { .. } => "guard",
             Verb::Healthy => "healthy",
+            Verb::BuildStage { .. } => "build-stage",
         }
     }
 
@@ -199,6 +209,7 @@ impl Verb {
                 }
                 Ok(0)
             }
+            Verb::BuildStage { stage, argument } => build::stage(stage, &argument),
         }
     }
 }

@@ -12,6 +12,8 @@ mod add;
 #[cfg(feature = "tools")]
 pub mod db;
 #[cfg(feature = "tools")]
+pub mod derivation;
+#[cfg(feature = "tools")]
 pub mod files;
 #[cfg(feature = "tools")]
 pub mod gc;

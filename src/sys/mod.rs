@@ -4,6 +4,8 @@
 pub mod dm;
 pub mod immutable;
 pub mod keyring;
+#[cfg(feature = "tools")]
+pub mod loopback;
 pub mod memory;
 pub mod module;
 pub mod mount;
