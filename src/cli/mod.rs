@@ -192,7 +192,7 @@ impl Verb {
             Verb::Initrd(args) => done(initrd::run(&args)),
             Verb::Profile(args) => done(profile::run(&args)),
             Verb::Rehearse(args) => rehearse::run(&args),
-            Verb::Store(args) => done(store::run(&args)),
+            Verb::Store(args) => store::run(&args),
             Verb::Execute { request } => {
                 let result = crate::activate::execute(&request, &machine()?);
                 done(result.map_err(anyhow::Error::msg))

@@ -3,21 +3,22 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::fcntl::Flock;
 
+use super::content::Method;
 use super::db::{Database, DbError, PathInfo};
 use super::lock::Access;
 use super::locks::{self, PathLock};
-use super::nar::{self, NarError, NarHash};
+use super::nar::{self, NarError, NarHash, UnpackError};
 use super::path::{Kind, PathError, References, StorePath, make_store_path};
 use super::pool::Pool;
 use super::references::{ReferenceScanner, hash_modulo};
 use super::tree::Node;
-use super::{Layout, files};
+use super::{Layout, base32, copy, files};
 
 /// How temporary names in the store directory start: `.keel-tmp-<addition>-<number>`. Whoever holds the lock on
 /// `.keel-tmp-<addition>` may remove them.
@@ -42,6 +43,26 @@ pub enum AddError {
     /// The database refused.
     #[error(transparent)]
     Db(#[from] DbError),
+    /// An archive that was received.
+    #[error("{0}: {1}")]
+    Unpack(StorePath, #[source] UnpackError),
+    /// It isn't what it was said to be.
+    #[error(
+        "{path}: its archive has the hash sha256:{is} and {bytes} bytes, and should have sha256:{should} and {expected}: \
+             it is damaged or false, and was not added"
+    )]
+    Mismatch {
+        /// The path.
+        path: StorePath,
+        /// The hash that it has, in base 32.
+        is: String,
+        /// The hash that it should have.
+        should: String,
+        /// The bytes that it has.
+        bytes: u64,
+        /// The bytes that it should have.
+        expected: u64,
+    },
     /// A thread ended without a result.
     #[error("{0} ended unexpectedly: this is a fault in keel")]
     Thread(&'static str),
@@ -144,6 +165,51 @@ impl Addition {
         let info = PathInfo::content_addressed(path.clone(), nar, &nar.sha256, Vec::new());
         self.stage(info, temporary)?;
         Ok(path)
+    }
+
+    /// Copies the file, link or tree at `source` into the store, under the name that its content gives it.
+    pub fn copy(&mut self, source: &Path, name: &str, method: Method) -> Result<StorePath, AddError> {
+        super::path::check_name(name)?;
+        if method.flat && !source.symlink_metadata().map_err(at(source))?.is_file() {
+            return Err(NarError::NoFile(source.display().to_string()).into());
+        }
+        let temporary = self.temporary();
+        let nar = copy::copy(source, &temporary, method.flat)?;
+        let hash = if method == Method::SOURCE {
+            nar.sha256.to_vec()
+        } else {
+            method.hash(&temporary)?
+        };
+        let (path, address) = method.path(self.layout.store_dir(), &hash, name)?;
+        let info = PathInfo {
+            ca: Some(address),
+            ..PathInfo::new(path.clone(), nar, Vec::new())
+        };
+        self.stage(info, temporary)?;
+        Ok(path)
+    }
+
+    /// Unpacks an archive at `temporary` and sees that it is the one that `info` tells of: the slow part, which threads may
+    /// share.
+    pub fn receive(temporary: PathBuf, info: &PathInfo, source: &mut dyn Read) -> Result<Prepared, AddError> {
+        let nar = nar::unpack(source, &temporary, info.nar.size, &mut |_| {})
+            .map_err(|error| AddError::Unpack(info.path.clone(), error))?;
+        if nar != info.nar {
+            return Err(AddError::Mismatch {
+                path: info.path.clone(),
+                is: base32::encode(&nar.sha256),
+                should: base32::encode(&info.nar.sha256),
+                bytes: nar.size,
+                expected: info.nar.size,
+            });
+        }
+        Ok(Prepared { temporary, nar })
+    }
+
+    /// Adds what was received or built, as `info` tells of it. What it refers to has to be valid, or among what is added.
+    pub fn adopt_as(&mut self, info: PathInfo, prepared: Prepared) -> Result<(), AddError> {
+        let Prepared { temporary, nar } = prepared;
+        self.stage(PathInfo { nar, ..info }, temporary)
     }
 
     /// Adds a single file.

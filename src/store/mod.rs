@@ -10,6 +10,10 @@ pub mod verity;
 #[cfg(feature = "tools")]
 mod add;
 #[cfg(feature = "tools")]
+pub mod content;
+#[cfg(feature = "tools")]
+pub mod copy;
+#[cfg(feature = "tools")]
 pub mod db;
 #[cfg(feature = "tools")]
 pub mod derivation;
@@ -24,6 +28,8 @@ pub mod locks;
 #[cfg(feature = "tools")]
 pub mod objects;
 #[cfg(feature = "tools")]
+pub mod optimise;
+#[cfg(feature = "tools")]
 pub mod pool;
 #[cfg(feature = "tools")]
 mod processes;
@@ -31,6 +37,8 @@ mod processes;
 pub mod roots;
 #[cfg(feature = "tools")]
 pub mod tree;
+#[cfg(feature = "tools")]
+pub mod verify;
 
 #[cfg(feature = "tools")]
 pub(crate) use add::failpoint;

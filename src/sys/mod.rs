@@ -11,6 +11,8 @@ pub mod module;
 pub mod mount;
 pub mod open_in_root;
 pub mod pidfd;
+#[cfg(feature = "tools")]
+pub mod reflink;
 pub mod session;
 pub mod term;
 pub mod uevent;

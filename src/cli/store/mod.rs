@@ -1,6 +1,8 @@
 //! `keel store`: questions to the store, and single paths.
 
+mod content;
 mod query;
+mod verify;
 
 use std::path::Path;
 
@@ -20,6 +22,16 @@ pub(super) struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Copy files into the store.
+    Add(content::Add),
+    /// Write the archive of a tree to standard output.
+    Dump(content::Dump),
+    /// Make a tree from an archive on standard input.
+    Restore(content::Restore),
+    /// Make one file of equal ones.
+    Optimise(content::Optimise),
+    /// Look whether everything is as the database says.
+    Verify(verify::Verify),
     /// What is registered about paths.
     PathInfo(query::Paths),
     /// All that paths need, themselves included.
@@ -34,15 +46,21 @@ enum Verb {
     Delete(query::Delete),
 }
 
-pub(super) fn run(args: &Args) -> anyhow::Result<()> {
-    match &args.verb {
+pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
+    let done = match &args.verb {
+        Verb::Verify(args) => return verify::verify(args),
+        Verb::Add(args) => content::add(args),
+        Verb::Dump(args) => content::dump(args),
+        Verb::Restore(args) => content::restore(args),
+        Verb::Optimise(args) => content::optimise(args),
         Verb::PathInfo(args) => query::path_info(args),
         Verb::Closure(args) => query::closure(args),
         Verb::Referrers(args) => query::referrers(args),
         Verb::Roots(args) => query::roots(args),
         Verb::Why(args) => query::why(args),
         Verb::Delete(args) => query::delete(args),
-    }
+    };
+    done.map(|()| 0)
 }
 
 /// A store, and its database.
