@@ -174,7 +174,7 @@ impl Addition {
             return Err(NarError::NoFile(source.display().to_string()).into());
         }
         let temporary = self.temporary();
-        let nar = copy::copy(source, &temporary, method.flat)?;
+        let nar = copy::copy(source, &temporary)?;
         let hash = if method == Method::SOURCE {
             nar.sha256.to_vec()
         } else {

@@ -10,16 +10,14 @@ use super::nar::pipeline::{self, Contents, Visitor};
 use super::nar::{self, NarError, NarHash};
 use crate::sys::reflink;
 
-/// Copies the file, link or tree at `source` to `target`, which may not exist. With `plain` no file of it is executable.
-/// The hash is that of what was written: a file that changes meanwhile can't make a path that isn't what its name says.
+/// Copies the file, link or tree at `source` to `target`, which may not exist. The hash is that of what was written: a file that changes meanwhile can't make a path that isn't what its name says.
 ///
 /// # Errors
 /// What can't be read, written or archived. A part may lie at `target` then; the caller removes it.
-pub fn copy(source: &Path, target: &Path, plain: bool) -> Result<NarHash, NarError> {
+pub fn copy(source: &Path, target: &Path) -> Result<NarHash, NarError> {
     let workers = std::thread::available_parallelism().map_or(1, usize::from);
     let visitor = Copy {
         target: target.to_owned(),
-        plain,
     };
     nar::hash_written(&mut |_| {}, |sink| {
         pipeline::write(source, sink, workers, &visitor)
@@ -28,7 +26,6 @@ pub fn copy(source: &Path, target: &Path, plain: bool) -> Result<NarHash, NarErr
 
 struct Copy {
     target: PathBuf,
-    plain: bool,
 }
 
 impl Copy {
@@ -50,10 +47,6 @@ impl Visitor for Copy {
         let path = self.at(relative);
         std::os::unix::fs::symlink(target, &path)?;
         files::canonicalise_link(&path)
-    }
-
-    fn makes_executable(&self, executable: bool) -> bool {
-        executable && !self.plain
     }
 
     fn file(&self, source: &Path, relative: &Path, executable: bool) -> io::Result<Contents> {

@@ -40,11 +40,6 @@ pub trait Visitor: Sync {
         Ok(())
     }
 
-    /// Whether a file is archived as an executable one, which it is in the tree.
-    fn makes_executable(&self, executable: bool) -> bool {
-        executable
-    }
-
     /// A file: gives what is archived.
     fn file(&self, source: &Path, _relative: &Path, _executable: bool) -> io::Result<Contents> {
         read(source)
@@ -210,9 +205,7 @@ impl Walk<'_> {
     }
 
     fn file(&mut self, metadata: &Metadata, relative: &Path) -> Result<(), Left> {
-        let executable = self
-            .visitor
-            .makes_executable(metadata.permissions().mode() & 0o100 != 0);
+        let executable = metadata.permissions().mode() & 0o100 != 0;
         let number = self.files;
         self.files += 1;
         self.step(Step::File {
