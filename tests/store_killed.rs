@@ -44,12 +44,12 @@ impl Again {
         }
     }
 
-    /// What lies in the store's directory, hidden names left out.
+    /// What lies in the store's directory, hidden names left out, and locks that nobody holds any more.
     fn paths(&self) -> BTreeSet<String> {
         fs::read_dir(self.store.path("store"))
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .filter(|name| !name.starts_with('.'))
+            .filter(|name| !name.starts_with('.') && !name.ends_with(".lock"))
             .collect()
     }
 

@@ -10,6 +10,8 @@ pub mod verity;
 #[cfg(feature = "tools")]
 mod add;
 #[cfg(feature = "tools")]
+pub mod cache;
+#[cfg(feature = "tools")]
 pub mod content;
 #[cfg(feature = "tools")]
 pub mod copy;

@@ -12,6 +12,8 @@ pub mod mount;
 pub mod open_in_root;
 pub mod pidfd;
 #[cfg(feature = "tools")]
+pub mod random;
+#[cfg(feature = "tools")]
 pub mod reflink;
 pub mod session;
 pub mod term;

@@ -308,7 +308,7 @@ fn insert(transaction: &Transaction<'_>, store_dir: &str, info: &PathInfo, now: 
 }
 
 // `sha256:` and the hash in hexadecimal, which Nix writes, or in base-32, which it reads, too.
-fn sha256(text: &str) -> Option<[u8; 32]> {
+pub(crate) fn sha256(text: &str) -> Option<[u8; 32]> {
     let digits = text.strip_prefix("sha256:")?;
     if digits.len() != 64 {
         return base32::decode(digits);
