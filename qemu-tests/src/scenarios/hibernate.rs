@@ -41,7 +41,7 @@ fn tell_of_waking_up(shell: &mut Shell<'_>) -> Result<()> {
     let directory = "/run/systemd/system/systemd-hibernate.service.d";
     let _ = shell.run(&format!(
         "mkdir -p {directory} && cat >{directory}/awake.conf <<'END' && systemctl daemon-reload\n\
-         [Service]\nExecStartPost=/bin/sh -c \"echo '{AWAKE}' >/dev/ttyS0\"\nEND"
+         [Service]\nExecStopPost=/bin/sh -c \"echo '{AWAKE}' $SERVICE_RESULT >/dev/ttyS0\"\nEND"
     ))?;
     Ok(())
 }
