@@ -284,6 +284,11 @@ impl Running {
             .plug_in(&stick.path, stick.format.name(), &stick.serial, stick.read_only)
     }
 
+    /// Where its processors are, for a failure that the console doesn't explain.
+    pub(crate) fn processors(&mut self) -> String {
+        self.qmp.registers().unwrap_or_else(|error| format!("{error:#}"))
+    }
+
     /// Takes a picture of the screen.
     pub(crate) fn screenshot(&mut self, path: &Path) -> Result<()> {
         self.qmp.screenshot(path)

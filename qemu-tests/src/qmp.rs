@@ -64,6 +64,19 @@ impl Qmp {
         Ok(())
     }
 
+    /// The instruction pointers and flags of all processors, and whether each waits for an interrupt.
+    pub(crate) fn registers(&mut self) -> Result<String> {
+        let answer = self.execute(
+            "human-monitor-command",
+            &json!({ "command-line": "info registers -a" }),
+        )?;
+        let lines = answer.as_str().unwrap_or_default().lines();
+        Ok(lines
+            .filter(|line| line.starts_with("CPU#") || line.starts_with("RIP=") || line.starts_with("CR0="))
+            .collect::<Vec<_>>()
+            .join("; "))
+    }
+
     /// Plugs a USB stick in, whose bytes are in an image file.
     pub(crate) fn plug_in(
         &mut self,

@@ -14,7 +14,7 @@ use super::plan::{Plan, Verb, plan};
 use super::request::{Goal, Request};
 use super::watch;
 use crate::store::failpoint;
-use crate::systemd::{Logind, Manager, Verb as JobVerb};
+use crate::systemd::{Logind, Manager, RefusalKind, Verb as JobVerb};
 
 /// Who works, and on what.
 pub(super) struct Executor {
@@ -337,6 +337,13 @@ impl Executor {
         let mut bad = Vec::new();
         let mut texts = Vec::new();
         for (unit, error) in refused {
+            // What isn't loaded doesn't run. A switch that was cut short may not have come to it.
+            let is_absent = error
+                .refusal()
+                .is_some_and(|refusal| refusal.kind == RefusalKind::NoSuchUnit);
+            if verb == JobVerb::Stop && is_absent {
+                continue;
+            }
             texts.push(error.to_string());
             self.note_unit(&unit, verb, "refused");
             bad.push(unit);

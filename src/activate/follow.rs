@@ -5,11 +5,12 @@ use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 
+use super::back::revert;
 use super::commit;
 use super::error::code;
 use super::guard;
@@ -22,6 +23,8 @@ use crate::systemd::Manager;
 
 /// How long the guard may take to come, once the executor is gone.
 const AFTERWARDS: Duration = Duration::from_mins(5);
+/// How long without an executor until it's looked whether there is a guard: one that was cut short early has none.
+const GUARD_COMES: Duration = Duration::from_secs(2);
 /// How often the journal is looked at though nothing said that it has grown.
 const AT_LEAST_EVERY: u16 = 1000;
 
@@ -106,7 +109,7 @@ pub fn switch(
     };
     // A process that is gone already has said all that it had to say.
     let process = pidfd::open(pid).ok();
-    follow(before, &inotify, process.as_ref(), tell).map_err(state)
+    follow(machine, before, &inotify, process.as_ref(), tell).map_err(state)
 }
 
 fn inode(path: &Path) -> Option<u64> {
@@ -122,6 +125,7 @@ fn watch() -> io::Result<Inotify> {
 
 /// Follows the journal that isn't the one of inode `before`, until its last line.
 fn follow(
+    machine: &Machine,
     before: Option<u64>,
     inotify: &Inotify,
     process: Option<&OwnedFd>,
@@ -130,7 +134,8 @@ fn follow(
     let directory = Path::new(DIRECTORY);
     let mut reader: Option<Reader> = None;
     let mut alive = process.is_some();
-    let mut gone_since: Option<std::time::Instant> = None;
+    let mut gone_since: Option<Instant> = None;
+    let mut is_seen_to = false;
     loop {
         if reader.is_none() && inode(&journal::path(directory)) != before {
             reader = Reader::open(directory).ok();
@@ -142,7 +147,15 @@ fn follow(
             }
         }
         if !alive {
-            let since = *gone_since.get_or_insert_with(std::time::Instant::now);
+            let since = *gone_since.get_or_insert_with(Instant::now);
+            if !is_seen_to && reader.is_some() && since.elapsed() > GUARD_COMES && !guard::is_there() {
+                is_seen_to = true;
+                // Whoever comes second finds the end in the journal.
+                match revert(machine) {
+                    Ok(_) => continue,
+                    Err(text) => return Ok((code::ACTIVATION, text)),
+                }
+            }
             let patience = if reader.is_some() {
                 AFTERWARDS
             } else {

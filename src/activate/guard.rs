@@ -68,6 +68,13 @@ pub(super) fn disarm(manager: &mut Manager) {
     }
 }
 
+/// Whether it waits, or sees to what is left.
+pub(super) fn is_there() -> bool {
+    Manager::connect()
+        .and_then(|mut manager| manager.unit(GUARD))
+        .is_ok_and(|unit| unit.is_up())
+}
+
 /// The guard's work: waits for the end of the executor `pid`, `seconds` at most, and sees to it that the machine is whole
 /// then.
 pub fn guard(pid: u32, seconds: u64, machine: &Machine) -> Result<String, String> {

@@ -7,8 +7,9 @@ use crate::guest::Shell;
 use crate::layout::Layout;
 use crate::texts;
 
-/// The guest has woken up; systemd won't hibernate it.
+/// The guest has woken up.
 const AWAKE: &str = "<keel-awake>";
+/// systemd won't hibernate it.
 const REFUSED: &str = "<keel-refused>";
 
 /// What only the memory of the running machine knows.
@@ -34,16 +35,20 @@ impl Session {
     }
 }
 
-/// Says that the machine goes to sleep, how often it woke up before, and shows when it has woken up again.
-fn sleep(shell: &mut Shell<'_>, woke_up: u32) -> Result<()> {
-    let times = woke_up + 1;
-    // Looked at again and again: a reader that follows the journal may miss that nobody reads from it any more.
-    shell.send(&format!(
-        "systemctl hibernate || printf '{}'; until test $(journalctl --boot --output=cat \
-         --unit=systemd-hibernate.service | grep -c 'returned from sleep') -ge {times}; do sleep 1; done; printf '{}'",
-        in_two(REFUSED),
-        in_two(AWAKE)
-    ))
+/// Lets systemd say on the console when the machine has woken up: what systemd starts there runs, whatever has become of
+/// the session, whose processes it freezes meanwhile.
+fn tell_of_waking_up(shell: &mut Shell<'_>) -> Result<()> {
+    let directory = "/run/systemd/system/systemd-hibernate.service.d";
+    let _ = shell.run(&format!(
+        "mkdir -p {directory} && cat >{directory}/awake.conf <<'END' && systemctl daemon-reload\n\
+         [Service]\nExecStopPost=/bin/sh -c \"echo '{AWAKE}' $SERVICE_RESULT >/dev/ttyS0\"\nEND"
+    ))?;
+    Ok(())
+}
+
+/// Lets the machine go to sleep.
+fn sleep(shell: &mut Shell<'_>) -> Result<()> {
+    shell.send(&format!("systemctl hibernate || printf '{}'", in_two(REFUSED)))
 }
 
 /// Put together by the shell, so that an echo of the command isn't taken for its output.
@@ -60,7 +65,8 @@ pub(super) fn hibernate(bench: &mut Bench<'_>) -> Result<()> {
     let mut shell = machine.shell()?;
     let _ = shell.run("sleep infinity & kept=$!; cp /proc/sys/kernel/random/uuid /run/kept")?;
     let session = Session::read(&mut shell)?;
-    sleep(&mut shell, 0)?;
+    tell_of_waking_up(&mut shell)?;
+    sleep(&mut shell)?;
     machine.console.set_fatal(&[texts::PANIC, REFUSED]);
     machine.wait_until_off(TO_OFF)?;
 
@@ -77,7 +83,9 @@ pub(super) fn hibernate(bench: &mut Bench<'_>) -> Result<()> {
         machine
             .console
             .set_fatal(&[texts::PANIC, texts::DID_NOT_COME_BACK]);
-        let _ = machine.console.expect(AWAKE, TO_SHELL)?;
+        if let Err(error) = machine.console.expect(AWAKE, TO_SHELL) {
+            return Err(error.context(machine.processors()));
+        }
         let mut shell = Shell::resumed(&machine.console);
         let now = Session::read(&mut shell)?;
         bench.check(&format!("the session comes back, told by {log}"), || {
@@ -97,7 +105,7 @@ pub(super) fn hibernate(bench: &mut Bench<'_>) -> Result<()> {
             same("errors of the file system", &errors.as_str(), &"")
         });
         if woke_up == 0 {
-            sleep(&mut shell, 1)?;
+            sleep(&mut shell)?;
             machine.console.set_fatal(&[texts::PANIC, REFUSED]);
         } else {
             shell.send("systemctl poweroff")?;

@@ -7,18 +7,18 @@ use crate::guest::Shell;
 use crate::switching::Gen;
 
 /// Phases at which the executor is killed in every run.
-const KILLED_AT: [&str; 5] = ["stop", "assemble", "manager", "restart", "commit"];
-/// The others, which `soak` adds.
-const KILLED_IN_SOAK: [&str; 9] = [
-    "guarded",
-    "accounts",
-    "reload",
-    "start",
-    "health",
-    "confirm",
-    "tidy",
+const KILLED_AT: [&str; 7] = [
     "bootfiles",
-    "planned",
+    "stop",
+    "assemble",
+    "manager",
+    "restart",
+    "start",
+    "commit",
+];
+/// The others, which `soak` adds.
+const KILLED_IN_SOAK: [&str; 7] = [
+    "guarded", "accounts", "reload", "health", "confirm", "tidy", "planned",
 ];
 
 /// Everything that can fail while a machine runs.
@@ -300,7 +300,12 @@ fn killed(bench: &mut Bench<'_>, shell: &mut Shell<'_>, phase: &str) -> Result<(
             Gen::Changed.number()
         ))
         .context("the guard doesn't come")?;
-    if matches!(phase, "commit" | "tidy") {
+    if matches!(phase, "planned" | "bootfiles") {
+        bench.check(&format!("killed at {phase}: nothing was changed"), || {
+            same(&format!("the exit code ({said})"), &code, &1)?;
+            says(&said, "nothing was changed")
+        });
+    } else if matches!(phase, "commit" | "tidy") {
         bench.check(&format!("killed at {phase}: what was proven stays"), || {
             same(&format!("the exit code ({said})"), &code, &0)?;
             says(
