@@ -3,6 +3,7 @@
 mod activate;
 pub mod boot;
 mod build;
+mod copy;
 mod etc;
 mod gc;
 mod generations;
@@ -11,6 +12,7 @@ pub mod initrd;
 mod output;
 mod profile;
 mod rehearse;
+mod settings;
 mod store;
 mod units;
 
@@ -46,11 +48,13 @@ enum Verb {
     Confirm,
     /// What runs, what was booted, what the next boot will be.
     Status(activate::StatusArgs),
+    Copy(copy::Args),
     Etc(etc::Args),
     Gc(gc::Args),
     Generations(generations::Args),
     Import(import::Args),
     Initrd(initrd::Args),
+    Key(copy::KeyArgs),
     Profile(profile::Args),
     Rehearse(rehearse::Args),
     Store(store::Args),
@@ -155,11 +159,13 @@ impl Verb {
             Verb::Rollback(_) => "rollback",
             Verb::Confirm => "confirm",
             Verb::Status(_) => "status",
+            Verb::Copy(_) => "copy",
             Verb::Etc(_) => "etc",
             Verb::Gc(_) => "gc",
             Verb::Generations(_) => "generations",
             Verb::Import(_) => "import",
             Verb::Initrd(_) => "initrd",
+            Verb::Key(_) => "key",
             Verb::Profile(_) => "profile",
             Verb::Rehearse(_) => "rehearse",
             Verb::Store(_) => "store",
@@ -185,11 +191,13 @@ impl Verb {
                 done(crate::activate::confirm_now().context("no switch waits for a confirmation"))
             }
             Verb::Status(args) => activate::status(&args),
+            Verb::Copy(args) => done(copy::run(&args)),
             Verb::Etc(args) => etc::run(&args),
             Verb::Gc(args) => done(gc::run(&args)),
             Verb::Generations(args) => done(generations::run(&args)),
             Verb::Import(args) => done(import::run(&args)),
             Verb::Initrd(args) => done(initrd::run(&args)),
+            Verb::Key(args) => done(copy::key(&args)),
             Verb::Profile(args) => done(profile::run(&args)),
             Verb::Rehearse(args) => rehearse::run(&args),
             Verb::Store(args) => store::run(&args),

@@ -32,6 +32,7 @@ enum Verb {
     Optimise(content::Optimise),
     /// Look whether everything is as the database says.
     Verify(verify::Verify),
+    Sign(crate::cli::copy::Sign),
     /// What is registered about paths.
     PathInfo(query::Paths),
     /// All that paths need, themselves included.
@@ -53,6 +54,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
         Verb::Dump(args) => content::dump(args),
         Verb::Restore(args) => content::restore(args),
         Verb::Optimise(args) => content::optimise(args),
+        Verb::Sign(args) => crate::cli::copy::sign(args),
         Verb::PathInfo(args) => query::path_info(args),
         Verb::Closure(args) => query::closure(args),
         Verb::Referrers(args) => query::referrers(args),

@@ -232,6 +232,27 @@ impl Database {
         Ok(transaction.commit()?)
     }
 
+    /// Adds a signature to a valid path; whether it's new.
+    pub fn add_signature(&mut self, path: &StorePath, signature: &str) -> Result<bool, DbError> {
+        let id = self.known_id(path)?;
+        let transaction = self
+            .connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let known: Option<String> = transaction
+            .prepare_cached("select sigs from ValidPaths where id = ?")?
+            .query_row([id], |row| row.get(0))?;
+        let known = known.unwrap_or_default();
+        if known.split_whitespace().any(|one| one == signature) {
+            return Ok(false);
+        }
+        let all = format!("{known} {signature}");
+        let _rows = transaction
+            .prepare_cached("update ValidPaths set sigs = ? where id = ?")?
+            .execute((all.trim(), id))?;
+        transaction.commit()?;
+        Ok(true)
+    }
+
     /// Makes `all` invalid, in one transaction: all or, with an error, none. Those that aren't valid are passed over.
     /// Whatever refers to one of them must be among them.
     pub fn invalidate(&mut self, all: &[StorePath]) -> Result<(), DbError> {
