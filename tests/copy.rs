@@ -369,6 +369,43 @@ fn a_cache_of_another_store_is_refused() {
 }
 
 #[test]
+fn what_was_damaged_is_mended_from_a_cache() {
+    use std::os::unix::fs::PermissionsExt;
+    let pair = Pair::new();
+    let (path, url) = pair.cache("cache");
+    pair.store.say(&["copy", "--to", &url, &pair.top]);
+    let damage = || {
+        let file = Path::new(&pair.needed).join("large");
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+        fs::write(&file, "damaged").unwrap();
+        run(Command::new("rm").arg("-r").arg(&pair.top));
+    };
+    damage();
+    let repair = ["store", "repair", "--no-check-signatures", "--from", &url];
+    let said = pair.store.say(&repair);
+    assert_eq!(said.lines().count(), 2, "{said}");
+    pair.is_whole();
+    assert_eq!(pair.store.say(&repair), "");
+    // What the cache hasn't is told, and the rest is mended.
+    damage();
+    let hash = &Path::new(&pair.top).file_name().unwrap().to_str().unwrap()[..32];
+    fs::remove_file(path.join(format!("{hash}.narinfo"))).unwrap();
+    let out = pair.store.keel(&repair).output().unwrap();
+    let said = text(&out.stdout);
+    assert_eq!(out.status.code(), Some(1));
+    assert!(
+        said.contains("mended /") && said.contains("not mended: none of the caches has"),
+        "{said}"
+    );
+    let verified = pair.store.keel(&["store", "verify"]).output().unwrap();
+    assert!(
+        text(&verified.stdout).contains("1 faults"),
+        "{}",
+        text(&verified.stdout)
+    );
+}
+
+#[test]
 fn a_copy_killed_anywhere_goes_on() {
     let pair = Pair::new();
     let (path, url) = pair.cache("cache");

@@ -36,6 +36,8 @@ pub mod pool;
 #[cfg(feature = "tools")]
 mod processes;
 #[cfg(feature = "tools")]
+pub mod repair;
+#[cfg(feature = "tools")]
 pub mod roots;
 #[cfg(feature = "tools")]
 pub mod tree;

@@ -32,6 +32,8 @@ enum Verb {
     Optimise(content::Optimise),
     /// Look whether everything is as the database says.
     Verify(verify::Verify),
+    /// Put what a cache has in the place of what was damaged.
+    Repair(verify::Repair),
     Sign(crate::cli::copy::Sign),
     /// What is registered about paths.
     PathInfo(query::Paths),
@@ -50,6 +52,7 @@ enum Verb {
 pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
     let done = match &args.verb {
         Verb::Verify(args) => return verify::verify(args),
+        Verb::Repair(args) => return verify::repair(args),
         Verb::Add(args) => content::add(args),
         Verb::Dump(args) => content::dump(args),
         Verb::Restore(args) => content::restore(args),

@@ -1,11 +1,17 @@
-//! `keel store verify`.
+//! `keel store verify` and `keel store repair`.
 
 use serde::Serialize;
 
 use super::Opened;
 use crate::cli::StoreArgs;
+use crate::cli::copy::caches;
+use crate::cli::gc::say_waiting;
 use crate::cli::output::outln;
+use crate::cli::settings::Settings;
 use crate::cli::units::shown_bytes;
+use crate::store::cache::Trust;
+use crate::store::cache::keys::PublicKey;
+use crate::store::repair;
 use crate::store::verify::{self, Fault, Report};
 
 /// What to look at.
@@ -39,20 +45,82 @@ struct Verified {
 /// Exit code 1 when something isn't as it should be.
 pub(super) fn verify(args: &Verify) -> anyhow::Result<u8> {
     let store = Opened::new(&args.store)?;
-    let paths = if args.paths.is_empty() {
+    let report = look(&store, &args.paths)?;
+    print(&store, args.json, &report)?;
+    Ok(u8::from(!report.faults.is_empty()))
+}
+
+fn look(store: &Opened, paths: &[String]) -> anyhow::Result<Report> {
+    let all = paths.is_empty();
+    let paths = if all {
         store.database.all_paths()?
     } else {
-        args.paths
+        paths
             .iter()
             .map(|text| store.path(text))
             .collect::<Result<_, _>>()?
     };
     let mut report = verify::verify(&store.layout, &store.database, &paths, &|_| {})?;
-    if args.paths.is_empty() {
+    if all {
         verify::verify_objects(&store.layout, &mut report)?;
     }
-    print(&store, args.json, &report)?;
-    Ok(u8::from(!report.faults.is_empty()))
+    Ok(report)
+}
+
+/// What to mend, and what with.
+#[derive(Debug, clap::Args)]
+pub(super) struct Repair {
+    /// The cache to take whole paths from; several are asked in this order. Those of keel.toml when none is given.
+    #[arg(long, value_name = "CACHE")]
+    from: Vec<String>,
+    /// A public key (NAME:BASE64) whose signatures are trusted, beside those of keel.toml.
+    #[arg(long, value_name = "KEY")]
+    trusted_key: Vec<PublicKey>,
+    /// Take paths that nobody has signed. Their hashes are still those of the database.
+    #[arg(long)]
+    no_check_signatures: bool,
+    #[command(flatten)]
+    verify: Verify,
+}
+
+#[derive(Debug, Serialize)]
+struct Mended {
+    paths: Vec<String>,
+    objects: Vec<String>,
+    left: Vec<String>,
+}
+
+/// Exit code 1 when something is left as it was.
+pub(super) fn repair(args: &Repair) -> anyhow::Result<u8> {
+    let store = Opened::new(&args.verify.store)?;
+    let settings = Settings::read(&store.layout)?;
+    let caches = caches(&args.from, &settings)?;
+    let trust = Trust {
+        keys: [&args.trusted_key[..], &settings.trusted_keys[..]].concat(),
+        unsigned: args.no_check_signatures,
+    };
+    let report = look(&store, &args.verify.paths)?;
+    let repaired = repair::repair(&store.layout, &report, &caches, &trust, &mut say_waiting)?;
+    let mended = Mended {
+        paths: repaired.paths.iter().map(|path| store.shown(path)).collect(),
+        objects: repaired
+            .objects
+            .iter()
+            .map(|path| path.display().to_string())
+            .collect(),
+        left: repaired.left,
+    };
+    if args.verify.json {
+        outln!("{}", serde_json::to_string_pretty(&mended)?)?;
+    } else {
+        for path in mended.paths.iter().chain(&mended.objects) {
+            outln!("mended {path}")?;
+        }
+        for text in &mended.left {
+            outln!("not mended: {text}")?;
+        }
+    }
+    Ok(u8::from(!mended.left.is_empty()))
 }
 
 fn print(store: &Opened, json: bool, report: &Report) -> anyhow::Result<()> {
@@ -72,7 +140,7 @@ fn print(store: &Opened, json: bool, report: &Report) -> anyhow::Result<()> {
     }
     let found = match report.faults.len() {
         0 => "all as they should be".to_owned(),
-        count => format!("{count} faults: `keel store repair` mends what a cache or a twin still has"),
+        count => format!("{count} faults: `keel store repair` mends what a cache has"),
     };
     outln!(
         "{} paths with {} and {} objects: {found}",

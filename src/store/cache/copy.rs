@@ -11,7 +11,7 @@ use super::CacheError;
 use crate::store::db::DbError;
 use crate::store::{AddError, StorePath};
 
-pub use fetch::{Fetch, fetch};
+pub use fetch::{Fetch, fetch, receive_again};
 pub use push::{Push, push};
 
 /// Why paths weren't copied. What was copied until then stays, and need not be copied again.

@@ -10,7 +10,7 @@ use super::{CopyError, Progress};
 use crate::store::cache::narinfo::NarInfo;
 use crate::store::cache::stream::{Checked, Resumed, decompressed};
 use crate::store::cache::{Cache, CacheError, Trust, narinfo};
-use crate::store::db::Database;
+use crate::store::db::{Database, PathInfo};
 use crate::store::locks::TempRoots;
 use crate::store::{Addition, Layout, Prepared, StorePath};
 
@@ -122,6 +122,31 @@ fn receive(fetch: &Fetch<'_>, wanted: &Wanted<'_>, temporary: &Path) -> Result<P
         (_, Err(source)) => Err(failed(source)),
         (Err(error), Ok(())) => Err(error),
     }
+}
+
+/// Receives a path that is valid already at `temporary`: the one that `info` tells of, whatever a cache says.
+///
+/// # Errors
+/// When no cache has it, or what it has is something else.
+pub fn receive_again(
+    layout: &Layout,
+    caches: &[Box<dyn Cache>],
+    trust: &Trust,
+    info: &PathInfo,
+    temporary: &Path,
+) -> Result<(), CopyError> {
+    let fetch = Fetch {
+        layout,
+        caches,
+        trust,
+        jobs: 1,
+        progress: &Progress::default(),
+    };
+    let mut wanted = ask_one(&fetch, &info.path, None)?;
+    // Built twice, a path may come out in two ways: another one than this doesn't mend it.
+    wanted.info.info.nar = info.nar;
+    let _prepared = receive(&fetch, &wanted, temporary)?;
+    Ok(())
 }
 
 /// The paths that aren't valid yet, and what the caches tell about them.
