@@ -9,7 +9,7 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use nix_store::{NixStore, fails, run, text};
+use nix_store::{NixStore, fails, run};
 
 /// Names in the store directory, without hidden ones and locks.
 fn paths(store: &NixStore) -> BTreeSet<String> {

@@ -181,7 +181,7 @@ fn many_work_on_one_store_at_once() {
         for first in [0, 1] {
             let soak = &soak;
             scope.spawn(move || {
-                soak.work(&format!("keel builds, {first}"), |step| {
+                soak.work(&format!("nix builds, {first}"), |step| {
                     let derivation = &soak.derivations[(first + step * 2) % BUILDS];
                     // A derivation that was collected is made again by whoever wrote it.
                     if !derivation.exists() {
@@ -191,9 +191,10 @@ fn many_work_on_one_store_at_once() {
                     let root = soak.store.path(&format!("var/nix/gcroots/build-{first}"));
                     let _gone = fs::remove_file(&root);
                     symlink(derivation, &root).unwrap();
-                    derivation
-                        .exists()
-                        .then(|| soak.store.keel(&["build", derivation.to_str().unwrap()]))
+                    derivation.exists().then(|| {
+                        soak.store
+                            .program("nix-store", &["--realise", derivation.to_str().unwrap()])
+                    })
                 });
             });
         }
@@ -206,7 +207,7 @@ fn many_work_on_one_store_at_once() {
         scope.spawn(|| {
             soak.work("nix collects", |_| {
                 Some(soak.store.program("nix-store", &["--gc"]))
-            })
+            });
         });
     });
     let done = soak.done.into_inner().unwrap();

@@ -78,41 +78,38 @@ pub(super) fn run(args: &Args) -> anyhow::Result<()> {
         .collect::<Result<_, _>>()?;
     let mut roots = TempRoots::new(&layout).context("temporary roots can't be made")?;
     let progress = Progress::default();
-    let copied = match &args.to {
-        Some(url) => {
-            let cache = cache::open(url)?;
-            let directory = cache
-                .as_directory()
-                .ok_or_else(|| cache::CacheError::ReadOnly(url.clone()))?;
-            let key = args.sign.as_deref().map(secret_key).transpose()?;
-            let push = Push {
-                layout: &layout,
-                cache: directory,
-                compression: args.compression,
-                key: key.as_ref(),
-                jobs: args.jobs,
-                progress: &progress,
-            };
-            shown(&progress, || copy::push(&push, &paths, &mut roots))?
-        }
-        None => {
-            let settings = Settings::read(&layout)?;
-            let caches = caches(&args.from, &settings)?;
-            let trust = Trust {
-                keys: [&args.trusted_key[..], &settings.trusted_keys[..]].concat(),
-                unsigned: args.no_check_signatures,
-            };
-            let fetch = Fetch {
-                layout: &layout,
-                caches: &caches,
-                trust: &trust,
-                jobs: args.jobs,
-                progress: &progress,
-            };
-            shown(&progress, || {
-                copy::fetch(&fetch, &paths, &mut roots, &mut say_waiting)
-            })?
-        }
+    let copied = if let Some(url) = &args.to {
+        let cache = cache::open(url)?;
+        let directory = cache
+            .as_directory()
+            .ok_or_else(|| cache::CacheError::ReadOnly(url.clone()))?;
+        let key = args.sign.as_deref().map(secret_key).transpose()?;
+        let push = Push {
+            layout: &layout,
+            cache: directory,
+            compression: args.compression,
+            key: key.as_ref(),
+            jobs: args.jobs,
+            progress: &progress,
+        };
+        shown(&progress, || copy::push(&push, &paths, &mut roots))?
+    } else {
+        let settings = Settings::read(&layout)?;
+        let caches = caches(&args.from, &settings)?;
+        let trust = Trust {
+            keys: [&args.trusted_key[..], &settings.trusted_keys[..]].concat(),
+            unsigned: args.no_check_signatures,
+        };
+        let fetch = Fetch {
+            layout: &layout,
+            caches: &caches,
+            trust: &trust,
+            jobs: args.jobs,
+            progress: &progress,
+        };
+        shown(&progress, || {
+            copy::fetch(&fetch, &paths, &mut roots, &mut say_waiting)
+        })?
     };
     let copied: Vec<_> = copied
         .iter()
@@ -157,12 +154,14 @@ fn secret_key(file: &Path) -> anyhow::Result<SecretKey> {
         .with_context(|| format!("{} holds no secret key", file.display()))
 }
 
+/// How often it's shown.
+const EVERY: Duration = Duration::from_millis(200);
+
 /// Shows on a terminal how far a copy has come, until it has.
 fn shown<T>(progress: &Progress, work: impl FnOnce() -> T) -> T {
     if !std::io::stderr().is_terminal() {
         return work();
     }
-    const EVERY: Duration = Duration::from_millis(200);
     let over = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let shower = scope.spawn(|| {

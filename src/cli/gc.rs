@@ -58,6 +58,7 @@ struct Said {
 }
 
 #[derive(Debug, Serialize)]
+#[expect(clippy::struct_field_names, reason = "a link is what JSON calls it")]
 struct Link {
     link: String,
     /// Where it leads, or why it stays.

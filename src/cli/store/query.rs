@@ -16,6 +16,7 @@ use crate::system::generation::is_foreign;
 
 /// Paths of the store.
 #[derive(Debug, clap::Args)]
+#[expect(clippy::struct_field_names, reason = "shown by clap as it is named")]
 pub(super) struct Paths {
     /// Store paths, files in them, or links to them.
     #[arg(required = true, value_name = "PATH")]

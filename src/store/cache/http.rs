@@ -15,8 +15,8 @@ use super::stream::read_small;
 
 /// How long a connection may take to come about, an answer to begin, and each piece of it to come.
 const CONNECT: Duration = Duration::from_secs(15);
-const ANSWER: Duration = Duration::from_secs(60);
-const PIECE: Duration = Duration::from_secs(60);
+const ANSWER: Duration = Duration::from_mins(1);
+const PIECE: Duration = Duration::from_mins(1);
 /// The authorities that the machine trusts, in the order in which they're looked for.
 const AUTHORITIES: [&str; 2] = ["/etc/ssl/certs/ca-certificates.crt", "/etc/ssl/cert.pem"];
 

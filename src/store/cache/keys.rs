@@ -116,7 +116,7 @@ impl SecretKey {
     /// As it's kept in a file.
     pub fn text(&self) -> Zeroizing<String> {
         let bytes = Zeroizing::new(self.key.to_keypair_bytes());
-        Zeroizing::new(format!("{}:{}", self.name, STANDARD.encode(&*bytes)))
+        Zeroizing::new(format!("{}:{}", self.name, STANDARD.encode(*bytes)))
     }
 }
 

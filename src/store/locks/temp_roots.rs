@@ -90,14 +90,12 @@ impl TempRoots {
                 Err((_, Errno::EWOULDBLOCK)) => {}
                 Err((_, errno)) => return Err(errno.into()),
             }
-            match self.tell(lines, count) {
-                Ok(()) => return Ok(None),
-                // Its end, or its beginning: it hasn't opened its socket yet.
-                Err(_) => {
-                    self.collector = None;
-                    std::thread::sleep(SOCKET_PAUSE);
-                }
+            if self.tell(lines, count).is_ok() {
+                return Ok(None);
             }
+            // Its end, or its beginning: it hasn't opened its socket yet.
+            self.collector = None;
+            std::thread::sleep(SOCKET_PAUSE);
         }
         // A collector of an older Nix, which has no socket.
         lock::take(&lock_path, lock::Access::Shared, &mut |_| {}).map(Some)

@@ -111,7 +111,7 @@ pub fn write(
             let _worker = scope.spawn(move || work(top, jobs, &done_in, visitor));
         }
         drop(done_in);
-        let result = archive(top, sink, steps, done, visitor);
+        let result = archive(top, sink, steps, &done, visitor);
         // Nobody needs what is still to be read.
         while jobs
             .lock()
@@ -256,7 +256,7 @@ fn archive(
     top: &Path,
     sink: &mut dyn Write,
     steps: Receiver<Step>,
-    done: Receiver<Done>,
+    done: &Receiver<Done>,
     visitor: &dyn Visitor,
 ) -> Result<(), NarError> {
     let mut early: HashMap<usize, io::Result<Contents>> = HashMap::new();

@@ -129,7 +129,7 @@ impl<R: Read> Reader<R> {
     ///
     /// # Errors
     /// Whatever isn't the canonical form.
-    pub fn next(&mut self) -> Result<Option<Item>, ReadError> {
+    pub fn item(&mut self) -> Result<Option<Item>, ReadError> {
         loop {
             match self.state {
                 State::Begin => {

@@ -123,9 +123,8 @@ struct Open {
 }
 
 fn write_tree<R: Read>(reader: &mut Reader<R>, target: &Path) -> Result<(), UnpackError> {
-    let (parent, name) = match (target.parent(), target.file_name()) {
-        (Some(parent), Some(name)) => (parent, name),
-        _ => return Err(failed(target)(io::ErrorKind::InvalidInput.into())),
+    let (Some(parent), Some(name)) = (target.parent(), target.file_name()) else {
+        return Err(failed(target)(io::ErrorKind::InvalidInput.into()));
     };
     let parent = if parent.as_os_str().is_empty() {
         Path::new(".")
@@ -138,7 +137,7 @@ fn write_tree<R: Read>(reader: &mut Reader<R>, target: &Path) -> Result<(), Unpa
         path: parent.to_owned(),
     }];
     let mut name = name.to_owned();
-    while let Some(item) = reader.next()? {
+    while let Some(item) = reader.item()? {
         let Some(last) = open.last() else { break };
         let path = last.path.join(&name);
         match item {
@@ -267,7 +266,7 @@ mod tests {
         let out = dir.path().join("out");
         let mut seen: Vec<u8> = Vec::new();
         let hash = unpack(&mut &dump.stdout[..], &out, u64::MAX, &mut |bytes| {
-            seen.extend(bytes)
+            seen.extend(bytes);
         })
         .unwrap();
         assert_eq!(hash.size, dump.stdout.len() as u64);
