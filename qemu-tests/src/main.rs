@@ -35,7 +35,7 @@ use anyhow::{Result, bail};
 use lexopt::prelude::*;
 
 const USAGE: &str = "Usage: qemu-tests/run [--list] [NAME...]\n       qemu-tests/demo [--interactive]\n       \
-                     qemu-tests/bench boot|switch|store [--json]\n       qemu-tests/soak switch [N]";
+                     qemu-tests/bench boot|switch|store [--json]\n       qemu-tests/soak switch [N] | store [SECONDS]";
 
 fn main() -> ExitCode {
     match run() {

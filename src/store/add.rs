@@ -418,13 +418,13 @@ fn make_directories(layout: &Layout) -> Result<(), AddError> {
         std::fs::create_dir_all(&path).map_err(at(&path))?;
     }
     let roots = layout.physical(&format!("{state}/gcroots"));
-    if roots.symlink_metadata().is_err() {
-        std::fs::create_dir_all(&roots).map_err(at(&roots))?;
-        // The logical name, right once this store is the machine's; Nix looks into the profiles by themselves too.
-        files::link_atomically(Path::new(&layout.profiles_dir()), &roots.join("profiles"))
-            .map_err(at(&roots))?;
+    std::fs::create_dir_all(&roots).map_err(at(&roots))?;
+    let link = roots.join("profiles");
+    // The logical name, right once this store is the machine's; Nix looks into the profiles by themselves too.
+    match std::os::unix::fs::symlink(layout.profiles_dir(), &link) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(at(&link)(error)),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// Removes what additions left that were killed: those whose lock nobody holds.

@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use nix::fcntl::Flock;
+use nix::fcntl::{Flock, FlockArg};
 use rusqlite::{Connection, OptionalExtension};
 
 mod closure;
@@ -86,11 +86,15 @@ impl Database {
         std::fs::create_dir_all(dir).map_err(failed)?;
         let big_lock = lock::take(&dir.join("big-lock"), Access::Shared, &mut |_| {}).map_err(failed)?;
         let schema = dir.join("schema");
-        let known = match std::fs::read_to_string(&schema) {
-            Ok(text) if text.trim() == SCHEMA.to_string() => true,
-            Ok(text) => return Err(DbError::UnknownSchema(text.trim().chars().take(40).collect())),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
-            Err(error) => return Err(DbError::File(schema.display().to_string(), error)),
+        let mut known = is_known(&schema)?;
+        let big_lock = if known {
+            big_lock
+        } else {
+            // As Nix does: one process makes the tables, and whoever comes with it waits.
+            drop(big_lock);
+            let lock = lock::take(&dir.join("big-lock"), Access::Exclusive, &mut |_| {}).map_err(failed)?;
+            known = is_known(&schema)?;
+            lock
         };
         let connection = Connection::open(dir.join("db.sqlite"))?;
         connection.busy_timeout(Duration::from_mins(1))?;
@@ -107,6 +111,9 @@ impl Database {
             files::write_atomically(&schema, SCHEMA.to_string().as_bytes(), 0o644)
                 .map_err(|error| DbError::File(schema.display().to_string(), error))?;
         }
+        big_lock
+            .relock(FlockArg::LockShared)
+            .map_err(|errno| failed(errno.into()))?;
         Ok(Self {
             connection,
             store_dir: store_dir.to_owned(),
@@ -146,5 +153,15 @@ impl Database {
 
     fn parse(&self, path: &str) -> Result<StorePath, DbError> {
         Ok(StorePath::from_absolute(&self.store_dir, path)?)
+    }
+}
+
+/// Whether the tables are there, as we know them.
+fn is_known(schema: &Path) -> Result<bool, DbError> {
+    match std::fs::read_to_string(schema) {
+        Ok(text) if text.trim() == SCHEMA.to_string() => Ok(true),
+        Ok(text) => Err(DbError::UnknownSchema(text.trim().chars().take(40).collect())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(DbError::File(schema.display().to_string(), error)),
     }
 }

@@ -166,3 +166,20 @@ fn a_damaged_row_is_an_error_and_no_panic() {
     assert!(matches!(database.all_paths(), Err(DbError::BadPath(_))));
     assert!(matches!(database.graph(), Err(DbError::BadPath(_))));
 }
+
+#[test]
+fn several_that_open_a_new_database_at_once_find_it_whole() {
+    for _ in 0..20 {
+        let dir = tempfile::tempdir().unwrap();
+        std::thread::scope(|scope| {
+            for _ in 0..6 {
+                scope.spawn(|| {
+                    Database::open(&dir.path().join("db"), "/nix/store")
+                        .unwrap()
+                        .all_paths()
+                        .unwrap()
+                });
+            }
+        });
+    }
+}
