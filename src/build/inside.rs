@@ -2,27 +2,33 @@
 //! threads, to enter a user namespace, and PID 1 of a process namespace is a child of the one that made it.
 
 use std::fs;
-use std::io::{self, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::Signal;
 use nix::sys::stat::{Mode, umask};
-use nix::unistd::{Gid, Uid, getpid, setgroups, sethostname, setresgid, setresuid};
+use nix::unistd::{Gid, Uid, getpid, setgroups, sethostname, setresgid, setresuid, setsid};
 
 use super::spec::Sandbox;
 use super::{BUILDER_GID, BUILDER_UID, IDS, mounts};
-use crate::sys::loopback;
 use crate::sys::mount::MountError;
+use crate::sys::{descriptors, keyring, loopback};
 
 /// The name of the verb that the stages are started by.
 pub(super) const VERB: &str = "build-stage";
+const STDIN: &str = "/dev/stdin";
+/// Processes and threads that a builder may have at once: a fork bomb ends itself.
+const PROCESSES_MAX: u64 = 16_384;
 
 /// Which stage a process is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,13 +59,14 @@ pub enum StageError {
         source: io::Error,
     },
     /// The description of the sandbox.
-    #[error("{path} describes no sandbox: {source}")]
-    Spec {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: serde_json::Error,
-    },
+    #[error("no sandbox is described on standard input: {0}")]
+    Spec(#[from] serde_json::Error),
+    /// Whoever started this stage is gone.
+    #[error("whoever asked for the build is gone")]
+    Alone,
+    /// The next stage failed; its own words.
+    #[error("{0}")]
+    Next(String),
     /// The builder can't be executed.
     #[error("the builder {program} can't be executed: {source}")]
     Builder {
@@ -85,28 +92,76 @@ impl StageError {
     }
 }
 
-/// Runs a stage, and returns its exit code; `argument` is the description of the sandbox, or for [`Stage::Map`] the
-/// first id.
+/// Runs a stage, and returns its exit code. `argument` is the first id for [`Stage::Map`]. The others have a socket as
+/// standard input: over it comes the description of the sandbox, a line of JSON, and what went wrong before the builder
+/// began goes back. It stays open as long as the one before lives.
 pub fn stage(stage: Stage, argument: &Path) -> Result<u8, StageError> {
     match stage {
-        Stage::Outer => outer(argument),
         Stage::Map => map(argument).map(|()| 0),
-        Stage::Inner => inner(argument).map(|never| match never {}),
+        Stage::Outer => told(outer),
+        Stage::Inner => told(|line, sandbox| inner(line, sandbox).map(|never| match never {})),
     }
 }
 
-fn read(path: &Path) -> Result<Sandbox, StageError> {
-    let text = fs::read(path).map_err(StageError::file(path))?;
-    serde_json::from_slice(&text).map_err(|source| StageError::Spec {
-        path: path.to_owned(),
-        source,
-    })
+/// Reads the description, and tells of an error where it came from.
+fn told(work: impl FnOnce(&UnixStream, &Sandbox) -> Result<u8, StageError>) -> Result<u8, StageError> {
+    descriptors::end_at_execution().map_err(StageError::file(Path::new("close_range")))?;
+    let socket = io::stdin()
+        .as_fd()
+        .try_clone_to_owned()
+        .map_err(StageError::file(Path::new(STDIN)))?;
+    let line = UnixStream::from(socket);
+    let result = read(&line).and_then(|sandbox| work(&line, &sandbox));
+    if let Err(error) = &result {
+        // Nobody may listen any more.
+        let _ignored = (&line).write_all(error.to_string().as_bytes());
+    }
+    result
 }
 
-fn outer(spec: &Path) -> Result<u8, StageError> {
-    let sandbox = read(spec)?;
-    // Whoever asked for the build is gone: nobody would take the outputs.
+fn read(line: &UnixStream) -> Result<Sandbox, StageError> {
+    let mut text = Vec::new();
+    let _length = BufReader::new(line)
+        .read_until(b'\n', &mut text)
+        .map_err(StageError::file(Path::new(STDIN)))?;
+    Ok(serde_json::from_slice(&text)?)
+}
+
+/// Asks the kernel to end this process with the one that started it, and sees that that one lives. Changing the user forgets
+/// it, so it is asked again after that.
+fn end_with_parent(line: &UnixStream) -> Result<(), StageError> {
     prctl::set_pdeathsig(Signal::SIGKILL).map_err(StageError::at("prctl"))?;
+    let mut fds = [PollFd::new(line.as_fd(), PollFlags::POLLIN)];
+    let _ready = poll(&mut fds, PollTimeout::ZERO).map_err(StageError::at("poll"))?;
+    let [fd] = fds;
+    if fd
+        .revents()
+        .is_some_and(|events| events.contains(PollFlags::POLLHUP))
+    {
+        return Err(StageError::Alone);
+    }
+    Ok(())
+}
+
+/// Starts the next stage with a socket of its own.
+fn next(stage: &str, sandbox: &Sandbox) -> Result<(Child, UnixStream), StageError> {
+    let itself = Path::new("/proc/self/exe");
+    let (ours, theirs) = UnixStream::pair().map_err(StageError::file(itself))?;
+    let child = Command::new(itself)
+        .args([VERB, stage, "-"])
+        .stdin(OwnedFd::from(theirs))
+        .spawn()
+        .map_err(StageError::file(itself))?;
+    let mut text = serde_json::to_vec(sandbox)?;
+    text.push(b'\n');
+    (&ours).write_all(&text).map_err(StageError::file(itself))?;
+    Ok((child, ours))
+}
+
+fn outer(line: &UnixStream, sandbox: &Sandbox) -> Result<u8, StageError> {
+    // Without a terminal that it could be typed on.
+    let _session = setsid().map_err(StageError::at("setsid"))?;
+    end_with_parent(line)?;
     let itself = Path::new("/proc/self/exe");
     let mut mapper = Command::new(itself)
         .args([VERB, "map", &sandbox.first_id.to_string()])
@@ -131,11 +186,17 @@ fn outer(spec: &Path) -> Result<u8, StageError> {
     // Root of the new user namespace keeps its capabilities when it executes a program.
     setresgid(Gid::from_raw(0), Gid::from_raw(0), Gid::from_raw(0)).map_err(StageError::at("setresgid"))?;
     setresuid(Uid::from_raw(0), Uid::from_raw(0), Uid::from_raw(0)).map_err(StageError::at("setresuid"))?;
-    let status = Command::new(itself)
-        .args([VERB, "inner"])
-        .arg(spec)
-        .status()
+    end_with_parent(line)?;
+    let (mut child, socket) = next("inner", sandbox)?;
+    let mut said = String::new();
+    // It ends when the builder begins, or with what kept it from that.
+    let _length = (&socket)
+        .read_to_string(&mut said)
         .map_err(StageError::file(itself))?;
+    let status = child.wait().map_err(StageError::file(itself))?;
+    if !said.is_empty() {
+        return Err(StageError::Next(said));
+    }
     // As a shell tells of signals.
     let code = status
         .code()
@@ -167,9 +228,9 @@ fn map(first_id: &Path) -> Result<(), StageError> {
 
 enum Never {}
 
-fn inner(spec: &Path) -> Result<Never, StageError> {
-    let sandbox = read(spec)?;
-    prctl::set_pdeathsig(Signal::SIGKILL).map_err(StageError::at("prctl"))?;
+fn inner(line: &UnixStream, sandbox: &Sandbox) -> Result<Never, StageError> {
+    end_with_parent(line)?;
+    keyring::leave_session().map_err(StageError::file(Path::new("the session's keys")))?;
     if !sandbox.has_network {
         loopback::up().map_err(|error| StageError::File {
             path: "lo".into(),
@@ -177,10 +238,11 @@ fn inner(spec: &Path) -> Result<Never, StageError> {
         })?;
     }
     sethostname("localhost").map_err(StageError::at("sethostname"))?;
-    mounts::enter(&sandbox)?;
+    mounts::enter(sandbox)?;
     let limit = |resource, bytes| setrlimit(resource, bytes, bytes).map_err(StageError::at("setrlimit"));
     limit(Resource::RLIMIT_CORE, 0)?;
     limit(Resource::RLIMIT_FSIZE, sandbox.file_bytes_max)?;
+    limit(Resource::RLIMIT_NPROC, PROCESSES_MAX)?;
     if let Some(bytes) = sandbox.memory_bytes_max {
         limit(Resource::RLIMIT_AS, bytes)?;
     }
@@ -190,9 +252,8 @@ fn inner(spec: &Path) -> Result<Never, StageError> {
         let (group, user) = (Gid::from_raw(BUILDER_GID), Uid::from_raw(BUILDER_UID));
         setresgid(group, group, group).map_err(StageError::at("setresgid"))?;
         setresuid(user, user, user).map_err(StageError::at("setresuid"))?;
-        // Changing the user forgets it.
-        prctl::set_pdeathsig(Signal::SIGKILL).map_err(StageError::at("prctl"))?;
     }
+    end_with_parent(line)?;
     prctl::set_no_new_privs().map_err(StageError::at("prctl"))?;
 
     let os = |bytes: &Vec<u8>| std::ffi::OsString::from_vec(bytes.clone());

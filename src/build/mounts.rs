@@ -29,7 +29,7 @@ pub(super) fn enter(sandbox: &Sandbox) -> Result<(), StageError> {
     let none = None::<&str>;
     mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)
         .map_err(StageError::at("making all mounts private"))?;
-    bind(root, root, false)?;
+    bind(root, root, Access::Write)?;
     directories(sandbox)?;
     for input in &sandbox.inputs {
         place(root, input)?;
@@ -37,7 +37,7 @@ pub(super) fn enter(sandbox: &Sandbox) -> Result<(), StageError> {
     bind(
         &sandbox.build_directory,
         &below(root, Path::new(BUILD_DIRECTORY)),
-        false,
+        Access::Write,
     )?;
     devices(root)?;
     let proc = root.join("proc");
@@ -104,7 +104,7 @@ fn devices(root: &Path) -> Result<(), StageError> {
     for name in DEVICES {
         let (source, target) = (Path::new("/dev").join(name), root.join("dev").join(name));
         drop(File::create(&target).map_err(StageError::file(&target))?);
-        bind(&source, &target, false)?;
+        bind(&source, &target, Access::Device)?;
     }
     let terminals = root.join("dev/pts");
     let options = Some("newinstance,mode=0620,ptmxmode=0666");
@@ -153,10 +153,19 @@ fn place(root: &Path, input: &Input) -> Result<(), StageError> {
         _ => Err(error),
     })
     .map_err(StageError::file(&target))?;
-    bind(&input.source, &target, true)
+    bind(&input.source, &target, Access::Read)
 }
 
-fn bind(source: &Path, target: &Path, read_only: bool) -> Result<(), StageError> {
+/// What a builder may do with what it's shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Access {
+    Read,
+    Write,
+    /// Use it as a device.
+    Device,
+}
+
+fn bind(source: &Path, target: &Path, access: Access) -> Result<(), StageError> {
     let none = None::<&str>;
     mount(
         Some(source),
@@ -169,15 +178,14 @@ fn bind(source: &Path, target: &Path, read_only: bool) -> Result<(), StageError>
         "showing {} to the builder",
         source.display()
     )))?;
-    if read_only {
-        let attributes = MountAttributes {
-            read_only: true,
-            no_setuid: true,
-            ..MountAttributes::default()
-        };
-        set_attributes(target, attributes)?;
-    }
-    Ok(())
+    // No program gets another user's rights, wherever somebody reaches what the builder made.
+    let attributes = MountAttributes {
+        read_only: access == Access::Read,
+        no_setuid: true,
+        no_devices: access != Access::Device,
+        no_exec: access == Access::Device,
+    };
+    Ok(set_attributes(target, attributes)?)
 }
 
 fn below(root: &Path, path: &Path) -> PathBuf {

@@ -1,10 +1,10 @@
 //! Running a sandbox from outside: its log, and what it may not exceed.
 
-use std::fs;
 use std::io::{self, PipeReader, Read, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -48,6 +48,9 @@ pub enum RunError {
         /// Why.
         source: io::Error,
     },
+    /// The sandbox can't be made: the builder didn't begin.
+    #[error("the sandbox can't be made: {0}")]
+    SetUp(String),
     /// The description can't be written.
     #[error("the sandbox can't be described: {0}")]
     Spec(#[from] serde_json::Error),
@@ -67,50 +70,72 @@ pub fn run(
     limits: Limits,
     log: &mut dyn Write,
 ) -> Result<Ended, RunError> {
-    let spec = sandbox.root.with_extension("sandbox");
-    let failed = |path: &PathBuf| {
-        let path = path.clone();
-        move |source| RunError::File { path, source }
+    let failed = |source| RunError::File {
+        path: program.to_owned(),
+        source,
     };
-    fs::write(&spec, serde_json::to_vec(sandbox)?).map_err(failed(&spec))?;
+    let (ours, theirs) = UnixStream::pair().map_err(RunError::Wait)?;
     let (reader, writer) = io::pipe().map_err(RunError::Wait)?;
     let mut command = Command::new(program);
     let _ = command
-        .args([VERB, "outer"])
-        .arg(&spec)
-        .stdin(Stdio::null())
+        .args([VERB, "outer", "-"])
+        .stdin(OwnedFd::from(theirs))
         .stdout(writer.try_clone().map_err(RunError::Wait)?)
         .stderr(writer);
     let child = command.spawn();
     // The pipe ends when nobody else has its other end.
     drop(command);
     let mut running = Running {
-        child: child.map_err(failed(&program.to_owned()))?,
+        child: child.map_err(failed)?,
+        log: reader,
     };
-    let ended = follow(&mut running, reader, limits, log);
-    let _ = fs::remove_file(&spec);
-    ended
+    let mut text = serde_json::to_vec(sandbox)?;
+    text.push(b'\n');
+    (&ours).write_all(&text).map_err(failed)?;
+    let ended = follow(&mut running, limits, log)?;
+    drop(running);
+    let mut said = String::new();
+    let _length = (&ours).read_to_string(&mut said).map_err(RunError::Wait)?;
+    if said.is_empty() {
+        Ok(ended)
+    } else {
+        Err(RunError::SetUp(said))
+    }
 }
 
 /// Kills the sandbox when dropped.
 struct Running {
     child: Child,
+    log: PipeReader,
 }
+
+/// How long the processes of a sandbox may take to be gone, once its first one was killed.
+const GONE: Duration = Duration::from_secs(10);
 
 impl Drop for Running {
     fn drop(&mut self) {
         // Its PID 1 dies with it, and with that everything in it.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        // The log ends with the last of them: nobody writes to the outputs any more.
+        let deadline = Instant::now() + GONE;
+        let mut buffer = [0; 4096];
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let timeout = PollTimeout::try_from(left.as_millis()).unwrap_or(PollTimeout::ZERO);
+            match poll(&mut [PollFd::new(self.log.as_fd(), PollFlags::POLLIN)], timeout) {
+                Err(Errno::EINTR) => continue,
+                Ok(0) | Err(_) => return,
+                Ok(_) => {}
+            }
+            if matches!(self.log.read(&mut buffer), Ok(0) | Err(_)) {
+                return;
+            }
+        }
     }
 }
 
-fn follow(
-    running: &mut Running,
-    mut reader: PipeReader,
-    limits: Limits,
-    log: &mut dyn Write,
-) -> Result<Ended, RunError> {
+fn follow(running: &mut Running, limits: Limits, log: &mut dyn Write) -> Result<Ended, RunError> {
     let started = Instant::now();
     let mut heard = started;
     let mut bytes = 0;
@@ -126,12 +151,15 @@ fn follow(
         let left = (limits.time.saturating_sub(now.duration_since(started)))
             .min(limits.silence.saturating_sub(now.duration_since(heard)));
         let timeout = PollTimeout::try_from(left.as_millis().saturating_add(1)).unwrap_or(PollTimeout::MAX);
-        match poll(&mut [PollFd::new(reader.as_fd(), PollFlags::POLLIN)], timeout) {
+        match poll(
+            &mut [PollFd::new(running.log.as_fd(), PollFlags::POLLIN)],
+            timeout,
+        ) {
             Ok(0) | Err(Errno::EINTR) => continue,
             Ok(_) => {}
             Err(errno) => return Err(RunError::Wait(errno.into())),
         }
-        let length = reader.read(&mut buffer).map_err(RunError::Wait)?;
+        let length = running.log.read(&mut buffer).map_err(RunError::Wait)?;
         if length == 0 {
             break;
         }

@@ -1,16 +1,14 @@
 //! The generations of a profile: `<profile>-N-link` beside the link that leads to the current one.
 
-use std::fs::File;
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
 use sha1::{Digest, Sha1};
 
 use super::manifest::{self, Manifest, ManifestError};
 use crate::store::db::{Database, DbError};
+use crate::store::locks::PathLock;
 use crate::store::{Layout, StorePath, base32, failpoint, files};
 use crate::sys::open_in_root::RootDir;
 use crate::system::generation::{self, Damage, ProfileError, SYSTEM_PROFILE};
@@ -107,23 +105,6 @@ pub struct History {
     link: PathBuf,
 }
 
-/// The lock on a profile: ends when this is dropped. As Nix's path locks with deletion: the file goes, and a byte in
-/// it tells whoever waited for it that it's not the one that counts any more.
-#[derive(Debug)]
-pub struct ProfileLock {
-    path: PathBuf,
-    file: Flock<File>,
-}
-
-impl Drop for ProfileLock {
-    fn drop(&mut self) {
-        // A lock file that stays is taken again by whoever comes next.
-        if std::fs::remove_file(&self.path).is_ok() {
-            let _ignored = (&*self.file).write_all(b"d");
-        }
-    }
-}
-
 impl History {
     /// The profile whose current generation the link at `link` (a physical path) leads to, for the store of `layout`.
     pub fn open(layout: &Layout, link: &Path) -> Result<Self, HistoryError> {
@@ -156,7 +137,7 @@ impl History {
 
     /// Takes the lock that every change needs, `<profile>.lock`; makes the profile's directory. `waiting` is told when
     /// somebody else holds it. Refused for a profile of systems: what boots would change without its menu.
-    pub fn lock(&self, waiting: &mut dyn FnMut(&Path)) -> Result<ProfileLock, HistoryError> {
+    pub fn lock(&self, waiting: &mut dyn FnMut(&Path)) -> Result<PathLock, HistoryError> {
         let is_system = |one: &Generation| {
             let path = one
                 .path
@@ -178,41 +159,7 @@ impl History {
                 .create(directory)
                 .map_err(at(directory))?;
         }
-        let mut path = self.link.clone().into_os_string();
-        path.push(".lock");
-        let path = PathBuf::from(path);
-        let mut told = false;
-        loop {
-            // The directory may belong to the profile's user: a link there must not make root open another file.
-            let file = File::options()
-                .read(true)
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .mode(0o600)
-                .custom_flags(libc::O_CLOEXEC | libc::O_NOFOLLOW | libc::O_NONBLOCK)
-                .open(&path)
-                .map_err(at(&path))?;
-            let file = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-                Ok(file) => file,
-                Err((file, Errno::EWOULDBLOCK)) => {
-                    if !std::mem::replace(&mut told, true) {
-                        waiting(&path);
-                    }
-                    match Flock::lock(file, FlockArg::LockExclusive) {
-                        Ok(file) => file,
-                        Err((_, Errno::EINTR)) => continue,
-                        Err((_, errno)) => return Err(at(&path)(errno.into())),
-                    }
-                }
-                Err((_, Errno::EINTR)) => continue,
-                Err((_, errno)) => return Err(at(&path)(errno.into())),
-            };
-            // With a byte in it the holder before removed it, and somebody may have made another one meanwhile.
-            if file.metadata().map_err(at(&path))?.size() == 0 {
-                return Ok(ProfileLock { path, file });
-            }
-        }
+        PathLock::take(&self.link, waiting).map_err(at(&self.link))
     }
 
     /// All generations, the oldest first. A profile that doesn't exist has none.
@@ -287,7 +234,7 @@ impl History {
     }
 
     /// Makes `farm` the newest generation and the current one. The lock must be held, and the collector kept out.
-    pub fn add(&self, farm: &StorePath, _lock: &ProfileLock) -> Result<(u64, bool), HistoryError> {
+    pub fn add(&self, farm: &StorePath, lock: &PathLock) -> Result<(u64, bool), HistoryError> {
         let all = self.generations()?;
         let newest = all.last();
         // Nothing new is made when the newest is the same.
@@ -298,13 +245,13 @@ impl History {
             self.root(last.max(current).saturating_add(1))?;
         }
         failpoint("before-generation");
-        let added = profile::add_generation(&self.profile, farm, true)?;
+        let added = profile::add_generation(&self.profile, farm, true, lock)?;
         failpoint("after-profile");
         Ok(added)
     }
 
     /// Makes the generation `number` the current one.
-    pub fn switch(&self, number: u64, _lock: &ProfileLock) -> Result<StorePath, HistoryError> {
+    pub fn switch(&self, number: u64, _lock: &PathLock) -> Result<StorePath, HistoryError> {
         let path = self.generation(number)?.path?;
         let database = self.layout.physical(&self.layout.database_dir());
         let valid = Database::open(&database, self.layout.store_dir())?.is_valid(&path)?;
@@ -322,7 +269,7 @@ impl History {
     }
 
     /// Forgets generations: their links go, and the next collection takes what nothing else needs. Never the current one.
-    pub fn forget(&self, numbers: &[u64], _lock: &ProfileLock) -> Result<(), HistoryError> {
+    pub fn forget(&self, numbers: &[u64], _lock: &PathLock) -> Result<(), HistoryError> {
         let current = self.current()?;
         for number in numbers.iter().filter(|number| Some(**number) != current) {
             let link = self.generation_link(*number);

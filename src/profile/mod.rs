@@ -14,6 +14,6 @@ pub mod recipe;
 mod trees;
 
 pub use change::{ChangeError, Changed, change};
-pub use history::{Generation, History, HistoryError, ProfileLock};
+pub use history::{Generation, History, HistoryError};
 pub use manifest::{Element, Manifest, PRIORITY_DEFAULT};
 pub use package_name::PackageName;

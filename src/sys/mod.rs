@@ -1,6 +1,8 @@
 //! System calls that no safe crate offers. The only place for `unsafe`: each block states why it is sound.
 #![allow(unsafe_code)]
 
+#[cfg(feature = "tools")]
+pub mod descriptors;
 pub mod dm;
 pub mod immutable;
 pub mod keyring;

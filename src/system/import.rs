@@ -190,7 +190,8 @@ pub fn import(
     ];
     let new_objects = objects::link_all(request.layout, &pool, &trees, &system)?;
     failpoint("after-objects");
-    let (generation, is_new) = profile::add_generation(&profile, &system, request.make_current)?;
+    let lock = profile::lock(&profile)?;
+    let (generation, is_new) = profile::add_generation(&profile, &system, request.make_current, &lock)?;
     Ok(Imported {
         system,
         generation,

@@ -28,19 +28,22 @@ pub fn is_profile_name(name: &str) -> bool {
             .all(|c| c.is_ascii_alphanumeric() || b"._-".contains(&c))
 }
 
+/// The lock on a profile, as Nix takes it: two processes must not take the same number.
+pub fn lock(profile: &Profile) -> Result<PathLock, SwitchError> {
+    let link = profile.layout().physical(&profile.path());
+    PathLock::take(&link, &mut |_| {}).map_err(|error| SwitchError::Link(link.display().to_string(), error))
+}
+
 /// Makes `system` the newest generation of `profile`, unless it is that already. The profile leads to it afterwards when
 /// `make_current` says so, or when it led nowhere. Returns the number of the generation, and whether it is new. At any
-/// moment the profile leads to the old or the new one.
+/// moment the profile leads to the old or the new one. `_lock` is the one on this profile.
 pub fn add_generation(
     profile: &Profile,
     system: &StorePath,
     make_current: bool,
+    _lock: &PathLock,
 ) -> Result<(u64, bool), SwitchError> {
     let layout = profile.layout();
-    // As Nix does: two processes must not take the same number.
-    let link = layout.physical(&profile.path());
-    let _lock = PathLock::take(&link, &mut |_| {})
-        .map_err(|error| SwitchError::Link(link.display().to_string(), error))?;
     let all = profile.generations()?;
     // A profile whose link is damaged is repaired by this one.
     let current = profile.current().unwrap_or(None);
@@ -98,12 +101,25 @@ mod tests {
         std::fs::create_dir_all(dir.path().join("nix/var/nix/profiles")).unwrap();
         let profile = Profile::open(Layout::below(dir.path()), "system").unwrap();
         let path = |n| StorePath::from_base_name(&format!("mgvzxmm9gsamf9p3rfr8jva7rkfbwmb{n}-s")).unwrap();
-        assert_eq!(add_generation(&profile, &path(1), true).unwrap(), (1, true));
-        assert_eq!(add_generation(&profile, &path(1), true).unwrap(), (1, false));
-        assert_eq!(add_generation(&profile, &path(2), true).unwrap(), (2, true));
+        let lock = lock(&profile).unwrap();
+        assert_eq!(
+            add_generation(&profile, &path(1), true, &lock).unwrap(),
+            (1, true)
+        );
+        assert_eq!(
+            add_generation(&profile, &path(1), true, &lock).unwrap(),
+            (1, false)
+        );
+        assert_eq!(
+            add_generation(&profile, &path(2), true, &lock).unwrap(),
+            (2, true)
+        );
         std::fs::remove_file(dir.path().join("nix/var/nix/profiles/system-2-link")).unwrap();
         // The profile still led to 2.
-        assert_eq!(add_generation(&profile, &path(3), true).unwrap(), (3, true));
+        assert_eq!(
+            add_generation(&profile, &path(3), true, &lock).unwrap(),
+            (3, true)
+        );
         assert_eq!(profile.current().unwrap(), Some(3));
         let systems: Vec<_> = profile
             .generations()

@@ -12,6 +12,7 @@ use crate::profile::edit::{self, EditError};
 use crate::profile::item::{Item, debian_answer};
 use crate::profile::recipe::{NoRecipes, Upgrade, built};
 use crate::profile::{self, Element, History, Manifest, PRIORITY_DEFAULT, diff};
+use crate::store::locks::PathLock;
 
 pub(super) fn install(common: &Common, priority: Option<i64>, words: &[String]) -> anyhow::Result<()> {
     let history = common.history()?;
@@ -86,7 +87,7 @@ pub(super) fn switch(common: &Common, to: u64) -> anyhow::Result<()> {
     switched(common, &history, to, &lock)
 }
 
-fn switched(common: &Common, history: &History, to: u64, lock: &profile::ProfileLock) -> anyhow::Result<()> {
+fn switched(common: &Common, history: &History, to: u64, lock: &PathLock) -> anyhow::Result<()> {
     let before = history.current()?;
     let store_dir = history.layout().store_dir();
     let path = history.switch(to, lock)?;
