@@ -51,7 +51,16 @@ impl Soak {
         for (_, path) in &trees {
             store.say(&["copy", "--to", &cache, path]);
         }
-        let derivations = (0..BUILDS).map(|number| derivation(&store, number)).collect();
+        let tools = store.shell();
+        // Kept; what is built of them isn't.
+        let derivations: Vec<_> = (0..BUILDS)
+            .map(|number| {
+                let derivation = derivation(&store, &tools, number);
+                let root = store.path(&format!("var/nix/gcroots/derivation-{number}"));
+                symlink(&derivation, root).unwrap();
+                derivation
+            })
+            .collect();
         store.say(&["gc"]);
         let roots = store.path("var/nix/gcroots");
         for (number, (_, path)) in trees.iter().enumerate().step_by(2) {
@@ -137,13 +146,10 @@ fn fill(tree: &Path, number: usize) {
     symlink("own-1", tree.join("link")).unwrap();
 }
 
-fn derivation(store: &NixStore, number: usize) -> PathBuf {
-    let busybox = Path::new("/usr/bin/busybox");
-    assert!(busybox.exists(), "install the package busybox-static");
+fn derivation(store: &NixStore, tools: &str, number: usize) -> PathBuf {
     let expression = format!(
-        "derivation {{ name = \"soak-{number}\"; system = builtins.currentSystem; builder = {}; args = [ \"sh\" \"-c\" \
-         \"echo {number} >$out\" ]; }}",
-        busybox.display()
+        "derivation {{ name = \"soak-{number}\"; system = builtins.currentSystem; \
+         builder = \"${{builtins.storePath \"{tools}\"}}/bin/sh\"; args = [ \"-c\" \"echo {number} >$out\" ]; }}"
     );
     PathBuf::from(store.nix("nix-instantiate", &["-E", &expression]).trim())
 }
@@ -183,18 +189,8 @@ fn many_work_on_one_store_at_once() {
             scope.spawn(move || {
                 soak.work(&format!("nix builds, {first}"), |step| {
                     let derivation = &soak.derivations[(first + step * 2) % BUILDS];
-                    // A derivation that was collected is made again by whoever wrote it.
-                    if !derivation.exists() {
-                        let number = (first + step * 2) % BUILDS;
-                        let _path = self::derivation(&soak.store, number);
-                    }
-                    let root = soak.store.path(&format!("var/nix/gcroots/build-{first}"));
-                    let _gone = fs::remove_file(&root);
-                    symlink(derivation, &root).unwrap();
-                    derivation.exists().then(|| {
-                        soak.store
-                            .program("nix-store", &["--realise", derivation.to_str().unwrap()])
-                    })
+                    let derivation = derivation.to_str().unwrap();
+                    Some(soak.store.program("nix-store", &["--realise", derivation]))
                 });
             });
         }

@@ -86,6 +86,8 @@ pub struct Addition {
     prefix: PathBuf,
     next: usize,
     locks: Vec<PathLock>,
+    /// Locks that whoever adds holds already.
+    held: BTreeMap<StorePath, PathLock>,
     _own: PathLock,
     _gc_lock: Flock<File>,
 }
@@ -102,6 +104,13 @@ struct Staged {
 pub struct Prepared {
     temporary: PathBuf,
     nar: NarHash,
+}
+
+impl Prepared {
+    /// A tree in canonical form at a temporary name of an addition, and its hash.
+    pub fn new(temporary: PathBuf, nar: NarHash) -> Self {
+        Self { temporary, nar }
+    }
 }
 
 impl Addition {
@@ -125,9 +134,15 @@ impl Addition {
             prefix,
             next: 0,
             locks: Vec::new(),
+            held: BTreeMap::new(),
             _own: own,
             _gc_lock: gc_lock,
         })
+    }
+
+    /// Takes over locks on paths that will be added.
+    pub fn hold(&mut self, locks: impl IntoIterator<Item = (StorePath, PathLock)>) {
+        self.held.extend(locks);
     }
 
     /// Where this store lies.
@@ -281,8 +296,10 @@ impl Addition {
             if let Some(temporary) = staged.temporary {
                 let target = self.layout.physical_path(&path);
                 // In the order of the paths; kept until they are registered.
-                let lock = PathLock::take(&target, &mut |_| {}).map_err(at(&target))?;
-                self.locks.push(lock);
+                if !self.held.contains_key(&path) {
+                    let lock = PathLock::take(&target, &mut |_| {}).map_err(at(&target))?;
+                    self.locks.push(lock);
+                }
                 if self.is_there(&path)? {
                     // Another process was faster.
                     files::remove_tree(&temporary).map_err(at(&temporary))?;

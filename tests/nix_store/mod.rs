@@ -84,6 +84,25 @@ impl NixStore {
         path.trim().to_owned()
     }
 
+    /// A tree with a static shell and its tools, kept by a root; the shell is `bin/sh` in it.
+    pub(crate) fn shell(&self) -> String {
+        let tree = self.path("scratch").join("tools");
+        fs::create_dir_all(tree.join("bin")).unwrap();
+        fs::copy("/usr/bin/busybox", tree.join("bin/busybox")).unwrap();
+        for name in [
+            "sh", "mkdir", "cat", "echo", "sleep", "ln", "chmod", "id", "date", "dd",
+        ] {
+            symlink("busybox", tree.join("bin").join(name)).unwrap();
+        }
+        let path = self
+            .nix("nix-store", &["--add", tree.to_str().unwrap()])
+            .trim()
+            .to_owned();
+        fs::remove_dir_all(tree).unwrap();
+        symlink(&path, self.path("var/nix/gcroots/tools")).unwrap();
+        path
+    }
+
     /// Builds a derivation: `$out` is made by `script`, which may name `inputs`.
     pub(crate) fn build(&self, name: &str, inputs: &[&str], script: &str) -> String {
         let mut script = script.to_owned();

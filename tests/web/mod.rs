@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 /// How it behaves.
@@ -46,7 +46,7 @@ impl Server {
     }
 }
 
-fn serve(stream: &TcpStream, directory: &PathBuf, manners: Manners, seen: &Mutex<Vec<String>>) -> Option<()> {
+fn serve(stream: &TcpStream, directory: &Path, manners: Manners, seen: &Mutex<Vec<String>>) -> Option<()> {
     let mut lines = BufReader::new(stream);
     loop {
         let mut request = String::new();
