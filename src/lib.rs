@@ -1,6 +1,6 @@
 //! keel: declarative generations for Debian.
 //!
-//! Dependencies point one way: `cli → activate → {rehearse, system, boot, initrd} → {root, store, block, systemd} → sys`. `init`
+//! Dependencies point one way: `cli → activate → {rehearse, profile, system, boot, initrd} → {root, store, block, systemd} → sys`. `init`
 //! uses `block`, `root`, `sys` and the pure parts of `system`. What needs a database, a compressor written in C or an argument
 //! parser stands behind the feature `tools`, which `keel-init` is built without.
 
@@ -16,9 +16,13 @@ pub mod activate;
 #[cfg(feature = "tools")]
 pub mod boot;
 #[cfg(feature = "tools")]
+pub mod build;
+#[cfg(feature = "tools")]
 pub mod cli;
 #[cfg(feature = "tools")]
 pub mod initrd;
+#[cfg(feature = "tools")]
+pub mod profile;
 #[cfg(feature = "tools")]
 pub mod rehearse;
 #[cfg(feature = "tools")]

@@ -189,8 +189,7 @@ pub(super) fn commit(request: &Request) -> Result<(), Failure> {
         move_default(esp, number, &record).map_err(|error| failed("the boot menu", &error))?;
     }
     let machine = Machine::this().map_err(|error| failed("the profile", &error))?;
-    profile::set_current(&machine.profile, SYSTEM_PROFILE, number)
-        .map_err(|error| failed("the profile", &error))
+    profile::set_current(&machine.profile, number).map_err(|error| failed("the profile", &error))
 }
 
 /// Tells the boot loader which entry is tried next, or takes that back.

@@ -11,7 +11,6 @@ use super::machine::Machine;
 use super::watch;
 use crate::boot::record::{Boot, Record, TrialState, Verdict};
 use crate::init::Report;
-use crate::system::generation::SYSTEM_PROFILE;
 use crate::system::profile;
 use crate::systemd::Manager;
 
@@ -89,8 +88,7 @@ pub fn healthy(machine: &Machine) -> Result<Judgement, String> {
         }
         // After a trial that failed the profile leads back to what runs.
         if is_blessed || matches!(verdict, Verdict::GivenUp(_)) {
-            profile::set_current(&machine.profile, SYSTEM_PROFILE, number)
-                .map_err(|error| error.to_string())?;
+            profile::set_current(&machine.profile, number).map_err(|error| error.to_string())?;
         }
     }
     if let Err(error) = commit::arm(&record, esp) {

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::StoreArgs;
 use super::output::{self, outln};
-use crate::system::generation::{Damage, Generation, Profile, SYSTEM_PROFILE};
+use crate::system::generation::{Damage, Generation, Profile, SYSTEM_PROFILE, is_foreign};
 use crate::system::packages::Packages;
 
 /// A longer packages.json is not counted.
@@ -41,6 +41,8 @@ struct Row {
     packages: Option<usize>,
     intact: bool,
     damage: Option<String>,
+    /// Another system's, such as NixOS's: kept, but never booted by keel.
+    foreign: bool,
     /// The profile leads to it.
     profile: bool,
     /// It is the running system.
@@ -97,6 +99,9 @@ fn row(profile: &Profile, generation: Generation, current: Option<u64>) -> Row {
     let is =
         |link: &str| here && path.is_some() && std::fs::read_link(link).ok() == path.as_ref().map(Into::into);
     let (running, booted) = (is("/run/current-system"), is("/run/booted-system"));
+    let foreign = system
+        .as_ref()
+        .is_ok_and(|system| is_foreign(profile.layout(), system));
     let damage: Option<Damage> = system.and_then(|system| profile.intact(&system)).err();
     Row {
         generation: number,
@@ -107,6 +112,7 @@ fn row(profile: &Profile, generation: Generation, current: Option<u64>) -> Row {
         packages,
         intact: damage.is_none(),
         damage: damage.map(|damage| damage.to_string()),
+        foreign,
         profile: current == Some(number),
         running,
         booted,
@@ -126,11 +132,11 @@ fn table(rows: &[Row]) -> String {
     let mut cells = vec![header];
     for row in rows {
         let unknown = || "?".to_owned();
-        let mut state = vec![
-            row.damage
-                .as_ref()
-                .map_or("intact".to_owned(), |why| format!("damaged: {why}")),
-        ];
+        let mut state = vec![match &row.damage {
+            _ if row.foreign => "foreign".to_owned(),
+            None => "intact".to_owned(),
+            Some(why) => format!("damaged: {why}"),
+        }];
         let marks = [
             (row.profile, "profile"),
             (row.running, "running"),
@@ -181,7 +187,7 @@ fn table(rows: &[Row]) -> String {
 }
 
 // Days to a date: H. Hinnant, "chrono-Compatible Low-Level Date Algorithms", civil_from_days.
-fn rfc3339(seconds: i64) -> String {
+pub(super) fn rfc3339(seconds: i64) -> String {
     let (days, second) = (seconds.div_euclid(86400), seconds.rem_euclid(86400));
     let shifted = days + 719_468;
     let (era, day_of_era) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));

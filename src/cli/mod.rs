@@ -2,12 +2,19 @@
 
 mod activate;
 pub mod boot;
+mod build;
+mod copy;
 mod etc;
+mod gc;
 mod generations;
 mod import;
 pub mod initrd;
 mod output;
+mod profile;
 mod rehearse;
+mod settings;
+mod store;
+mod units;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -41,11 +48,16 @@ enum Verb {
     Confirm,
     /// What runs, what was booted, what the next boot will be.
     Status(activate::StatusArgs),
+    Copy(copy::Args),
     Etc(etc::Args),
+    Gc(gc::Args),
     Generations(generations::Args),
     Import(import::Args),
     Initrd(initrd::Args),
+    Key(copy::KeyArgs),
+    Profile(profile::Args),
     Rehearse(rehearse::Args),
+    Store(store::Args),
     /// The executor of a switch; started by systemd.
     #[command(hide = true)]
     Execute {
@@ -63,6 +75,14 @@ enum Verb {
     /// Judges a boot; started by systemd.
     #[command(hide = true)]
     Healthy,
+    /// A stage of a build's sandbox; started by the one before.
+    #[command(hide = true)]
+    BuildStage {
+        /// Which one.
+        stage: build::Stage,
+        /// The sandbox, or its first id.
+        argument: PathBuf,
+    },
 }
 
 /// Where the store is.
@@ -139,14 +159,20 @@ impl Verb {
             Verb::Rollback(_) => "rollback",
             Verb::Confirm => "confirm",
             Verb::Status(_) => "status",
+            Verb::Copy(_) => "copy",
             Verb::Etc(_) => "etc",
+            Verb::Gc(_) => "gc",
             Verb::Generations(_) => "generations",
             Verb::Import(_) => "import",
             Verb::Initrd(_) => "initrd",
+            Verb::Key(_) => "key",
+            Verb::Profile(_) => "profile",
             Verb::Rehearse(_) => "rehearse",
+            Verb::Store(_) => "store",
             Verb::Execute { .. } => "execute",
             Verb::Guard { .. } => "guard",
             Verb::Healthy => "healthy",
+            Verb::BuildStage { .. } => "build-stage",
         }
     }
 
@@ -165,11 +191,16 @@ impl Verb {
                 done(crate::activate::confirm_now().context("no switch waits for a confirmation"))
             }
             Verb::Status(args) => activate::status(&args),
+            Verb::Copy(args) => done(copy::run(&args)),
             Verb::Etc(args) => etc::run(&args),
+            Verb::Gc(args) => done(gc::run(&args)),
             Verb::Generations(args) => done(generations::run(&args)),
             Verb::Import(args) => done(import::run(&args)),
             Verb::Initrd(args) => done(initrd::run(&args)),
+            Verb::Key(args) => done(copy::key(&args)),
+            Verb::Profile(args) => done(profile::run(&args)),
             Verb::Rehearse(args) => rehearse::run(&args),
+            Verb::Store(args) => store::run(&args),
             Verb::Execute { request } => {
                 let result = crate::activate::execute(&request, &machine()?);
                 done(result.map_err(anyhow::Error::msg))
@@ -186,6 +217,7 @@ impl Verb {
                 }
                 Ok(0)
             }
+            Verb::BuildStage { stage, argument } => build::stage(stage, &argument),
         }
     }
 }

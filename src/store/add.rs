@@ -1,23 +1,30 @@
 //! Adding to the store so that a crash leaves nothing half: temporary names, one sync, renames, one transaction.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::fcntl::Flock;
 
+use super::content::Method;
 use super::db::{Database, DbError, PathInfo};
-use super::lock::{self, Access};
-use super::nar::{self, NarError, NarHash};
+use super::lock::Access;
+use super::locks::{self, PathLock};
+use super::nar::{self, NarError, NarHash, UnpackError};
 use super::path::{Kind, PathError, References, StorePath, make_store_path};
 use super::pool::Pool;
 use super::references::{ReferenceScanner, hash_modulo};
 use super::tree::Node;
-use super::{Layout, files};
+use super::{Layout, base32, copy, files};
 
-/// How temporary names in the store directory start. Whoever holds the lock may remove them.
-const TEMPORARY: &str = ".keel-tmp-";
+/// How temporary names in the store directory start: `.keel-tmp-<addition>-<number>`. Whoever holds the lock on
+/// `.keel-tmp-<addition>` may remove them.
+pub(super) const TEMPORARY: &str = ".keel-tmp-";
+/// How many additions this process has begun.
+static BEGUN: AtomicU32 = AtomicU32::new(0);
 /// Stands for the own hash while the content isn't hashed yet. No real hash: base-32 hashes of it are not known.
 const OWN_HASH: &str = "00000000000000000000000000000000";
 
@@ -36,6 +43,26 @@ pub enum AddError {
     /// The database refused.
     #[error(transparent)]
     Db(#[from] DbError),
+    /// An archive that was received.
+    #[error("{0}: {1}")]
+    Unpack(StorePath, #[source] UnpackError),
+    /// It isn't what it was said to be.
+    #[error(
+        "{path}: its archive has the hash sha256:{is} and {bytes} bytes, and should have sha256:{should} and {expected}: \
+             it is damaged or false, and was not added"
+    )]
+    Mismatch {
+        /// The path.
+        path: StorePath,
+        /// The hash that it has, in base 32.
+        is: String,
+        /// The hash that it should have.
+        should: String,
+        /// The bytes that it has.
+        bytes: u64,
+        /// The bytes that it should have.
+        expected: u64,
+    },
     /// A thread ended without a result.
     #[error("{0} ended unexpectedly: this is a fault in keel")]
     Thread(&'static str),
@@ -46,16 +73,22 @@ fn at(path: &Path) -> impl FnOnce(io::Error) -> AddError {
     move |error| AddError::File(path, error)
 }
 
-/// Paths being added: invisible until [`Addition::commit`]. Holds the store's lock, and keeps Nix from collecting
-/// garbage. Dropped without a commit, or killed, it leaves temporary files that the next addition removes.
+/// Paths being added: invisible until [`Addition::commit`]. Several processes may add at the same time; garbage isn't
+/// collected meanwhile. Dropped without a commit it removes its temporary files; when it's killed, the next addition or
+/// collection does.
 #[derive(Debug)]
 pub struct Addition {
     layout: Layout,
     database: Database,
     store: PathBuf,
     staged: BTreeMap<StorePath, Staged>,
+    // `.keel-tmp-<addition>`, and the lock on it.
+    prefix: PathBuf,
     next: usize,
-    _lock: Flock<File>,
+    locks: Vec<PathLock>,
+    /// Locks that whoever adds holds already.
+    held: BTreeMap<StorePath, PathLock>,
+    _own: PathLock,
     _gc_lock: Flock<File>,
 }
 
@@ -73,27 +106,43 @@ pub struct Prepared {
     nar: NarHash,
 }
 
+impl Prepared {
+    /// A tree in canonical form at a temporary name of an addition, and its hash.
+    pub fn new(temporary: PathBuf, nar: NarHash) -> Self {
+        Self { temporary, nar }
+    }
+}
+
 impl Addition {
     /// Takes the locks (`waiting` is told which one another process holds), makes the store's directories when they
     /// are missing, and removes what an interrupted addition left.
     pub fn begin(layout: &Layout, waiting: &mut dyn FnMut(&Path)) -> Result<Self, AddError> {
         make_directories(layout)?;
-        let keel = layout.physical(&layout.keel_dir()).join("store.lock");
-        let lock = lock::take(&keel, Access::Exclusive, waiting).map_err(at(&keel))?;
-        let gc = layout.physical(layout.state_dir()).join("gc.lock");
-        let gc_lock = lock::take(&gc, Access::Shared, waiting).map_err(at(&gc))?;
+        let gc_lock =
+            locks::take_gc_lock(layout, Access::Shared, waiting).map_err(at(&locks::gc_lock_path(layout)))?;
         let store = layout.physical(layout.store_dir());
-        remove_temporaries(&store)?;
+        remove_abandoned(&store).map_err(at(&store))?;
+        let number = BEGUN.fetch_add(1, Ordering::Relaxed);
+        let prefix = store.join(format!("{TEMPORARY}{}_{number}", std::process::id()));
+        let own = PathLock::take(&prefix, waiting).map_err(at(&prefix))?;
         let database = Database::open(&layout.physical(&layout.database_dir()), layout.store_dir())?;
         Ok(Self {
             layout: layout.clone(),
             database,
             store,
             staged: BTreeMap::new(),
+            prefix,
             next: 0,
-            _lock: lock,
+            locks: Vec::new(),
+            held: BTreeMap::new(),
+            _own: own,
             _gc_lock: gc_lock,
         })
+    }
+
+    /// Takes over locks on paths that will be added.
+    pub fn hold(&mut self, locks: impl IntoIterator<Item = (StorePath, PathLock)>) {
+        self.held.extend(locks);
     }
 
     /// Where this store lies.
@@ -111,7 +160,9 @@ impl Addition {
     /// A temporary name in the store directory, for content that [`Addition::adopt`] takes over.
     pub fn temporary(&mut self) -> PathBuf {
         self.next += 1;
-        self.store.join(format!("{TEMPORARY}{}", self.next))
+        let mut path = self.prefix.clone().into_os_string();
+        path.push(format!("-{}", self.next));
+        path.into()
     }
 
     /// Writes `tree` at `temporary` in canonical form and hashes it: the slow part, which threads may share.
@@ -126,14 +177,54 @@ impl Addition {
         let Prepared { temporary, nar } = prepared;
         let kind = Kind::Source(References::default());
         let path = make_store_path(self.layout.store_dir(), kind, &nar.sha256, name)?;
+        let info = PathInfo::content_addressed(path.clone(), nar, &nar.sha256, Vec::new());
+        self.stage(info, temporary)?;
+        Ok(path)
+    }
+
+    /// Copies the file, link or tree at `source` into the store, under the name that its content gives it.
+    pub fn copy(&mut self, source: &Path, name: &str, method: Method) -> Result<StorePath, AddError> {
+        super::path::check_name(name)?;
+        if method.flat && !source.symlink_metadata().map_err(at(source))?.is_file() {
+            return Err(NarError::NoFile(source.display().to_string()).into());
+        }
+        let temporary = self.temporary();
+        let nar = copy::copy(source, &temporary)?;
+        let hash = if method == Method::SOURCE {
+            nar.sha256.to_vec()
+        } else {
+            method.hash(&temporary)?
+        };
+        let (path, address) = method.path(self.layout.store_dir(), &hash, name)?;
         let info = PathInfo {
-            path: path.clone(),
-            nar,
-            content_hash: nar.sha256,
-            references: Vec::new(),
+            ca: Some(address),
+            ..PathInfo::new(path.clone(), nar, Vec::new())
         };
         self.stage(info, temporary)?;
         Ok(path)
+    }
+
+    /// Unpacks an archive at `temporary` and sees that it is the one that `info` tells of: the slow part, which threads may
+    /// share.
+    pub fn receive(temporary: PathBuf, info: &PathInfo, source: &mut dyn Read) -> Result<Prepared, AddError> {
+        let nar = nar::unpack(source, &temporary, info.nar.size, &mut |_| {})
+            .map_err(|error| AddError::Unpack(info.path.clone(), error))?;
+        if nar != info.nar {
+            return Err(AddError::Mismatch {
+                path: info.path.clone(),
+                is: base32::encode(&nar.sha256),
+                should: base32::encode(&info.nar.sha256),
+                bytes: nar.size,
+                expected: info.nar.size,
+            });
+        }
+        Ok(Prepared { temporary, nar })
+    }
+
+    /// Adds what was received or built, as `info` tells of it. What it refers to has to be valid, or among what is added.
+    pub fn adopt_as(&mut self, info: PathInfo, prepared: Prepared) -> Result<(), AddError> {
+        let Prepared { temporary, nar } = prepared;
+        self.stage(PathInfo { nar, ..info }, temporary)
     }
 
     /// Adds a single file.
@@ -144,7 +235,7 @@ impl Addition {
         self.adopt(name, Prepared { temporary, nar })
     }
 
-    /// Adds a directory of small files and links that refers to `candidates` (those found in it are registered) and
+    /// Adds a tree of small files and links that refers to `candidates` (those found in it are registered) and
     /// to itself: `content` gets the own path, and is asked twice, first with a stand-in for the hash.
     pub fn add_referring(
         &mut self,
@@ -171,20 +262,23 @@ impl Addition {
         });
         let path = make_store_path(self.layout.store_dir(), kind, &content_hash, name)?;
 
-        files::remove_tree(&temporary).map_err(at(&temporary))?;
-        content(&path).write(&temporary)?;
-        let nar = nar::hash(&temporary, &mut |_| {})?;
+        let nar = if itself {
+            files::remove_tree(&temporary).map_err(at(&temporary))?;
+            content(&path).write(&temporary)?;
+            nar::hash(&temporary, &mut |_| {})?
+        } else {
+            // What was written doesn't depend on the path: it stays, and its hash is the plain one.
+            NarHash {
+                sha256: content_hash,
+                size: archive.len() as u64,
+            }
+        };
         if itself {
             references.push(path.clone());
             references.sort_unstable();
         }
         self.stage(
-            PathInfo {
-                path: path.clone(),
-                nar,
-                content_hash,
-                references,
-            },
+            PathInfo::content_addressed(path.clone(), nar, &content_hash, references),
             temporary,
         )?;
         Ok(path)
@@ -201,6 +295,16 @@ impl Addition {
         for (path, staged) in std::mem::take(&mut self.staged) {
             if let Some(temporary) = staged.temporary {
                 let target = self.layout.physical_path(&path);
+                // In the order of the paths; kept until they are registered.
+                if !self.held.contains_key(&path) {
+                    let lock = PathLock::take(&target, &mut |_| {}).map_err(at(&target))?;
+                    self.locks.push(lock);
+                }
+                if self.is_there(&path)? {
+                    // Another process was faster.
+                    files::remove_tree(&temporary).map_err(at(&temporary))?;
+                    continue;
+                }
                 // Not registered, so nobody relies on it: an addition that ended between renaming and registering.
                 files::remove_tree(&target).map_err(at(&target))?;
                 std::fs::rename(&temporary, &target).map_err(at(&target))?;
@@ -215,13 +319,17 @@ impl Addition {
             .map_or(1, |time| time.as_secs());
         self.database.register(&infos, i64::try_from(now).unwrap_or(1))?;
         failpoint("after-register");
+        self.locks.clear();
         Ok(())
     }
 
+    fn is_there(&self, path: &StorePath) -> Result<bool, AddError> {
+        let there = self.layout.physical_path(path).symlink_metadata().is_ok();
+        Ok(there && self.database.is_valid(path)?)
+    }
+
     fn stage(&mut self, info: PathInfo, temporary: PathBuf) -> Result<(), AddError> {
-        let target = self.layout.physical_path(&info.path);
-        let there = self.database.is_valid(&info.path)? && target.symlink_metadata().is_ok();
-        let temporary = if there || self.staged.contains_key(&info.path) {
+        let temporary = if self.is_there(&info.path)? || self.staged.contains_key(&info.path) {
             files::remove_tree(&temporary).map_err(at(&temporary))?;
             None
         } else {
@@ -239,22 +347,38 @@ impl Addition {
 impl Drop for Addition {
     fn drop(&mut self) {
         // What can't be removed now is removed by the next addition.
-        let _ignored = remove_temporaries(&self.store);
+        let own = |name: &str| self.prefix.file_name().is_some_and(|own| own == name);
+        let _ignored = remove_temporaries(&self.store, &own);
     }
 }
 
-/// A directory of small files and links.
+/// A tree of small files and links. Names are relative; the directories that they lie in are made.
 #[derive(Clone, Debug, Default)]
 pub struct SmallDirectory {
     /// Names to contents.
-    pub files: BTreeMap<String, Vec<u8>>,
+    pub files: BTreeMap<PathBuf, Vec<u8>>,
     /// Names to targets.
-    pub links: BTreeMap<String, String>,
+    pub links: BTreeMap<PathBuf, PathBuf>,
+    /// Directories that are there even when nothing lies in them.
+    pub directories: BTreeSet<PathBuf>,
 }
 
 impl SmallDirectory {
     fn write(&self, path: &Path) -> Result<(), AddError> {
-        std::fs::create_dir(path).map_err(at(path))?;
+        // In the order of names: a directory comes before what lies in it.
+        let mut directories: BTreeSet<&Path> = [Path::new("")].into();
+        let above = self
+            .files
+            .keys()
+            .chain(self.links.keys())
+            .map(|name| name.parent());
+        let own = self.directories.iter().map(|name| Some(name.as_path()));
+        for deepest in above.chain(own).flatten() {
+            directories.extend(deepest.ancestors());
+        }
+        for directory in directories.iter().map(|name| path.join(name)) {
+            std::fs::create_dir(&directory).map_err(at(&directory))?;
+        }
         for (name, bytes) in &self.files {
             write_file(&path.join(name), bytes)?;
         }
@@ -263,7 +387,11 @@ impl SmallDirectory {
             std::os::unix::fs::symlink(target, &link).map_err(at(&link))?;
             files::canonicalise_link(&link).map_err(at(&link))?;
         }
-        files::canonicalise_directory(path).map_err(at(path))
+        // The innermost first: making an entry changes the time of its directory.
+        for directory in directories.iter().rev().map(|name| path.join(name)) {
+            files::canonicalise_directory(&directory).map_err(at(&directory))?;
+        }
+        Ok(())
     }
 }
 
@@ -307,24 +435,46 @@ fn make_directories(layout: &Layout) -> Result<(), AddError> {
         std::fs::create_dir_all(&path).map_err(at(&path))?;
     }
     let roots = layout.physical(&format!("{state}/gcroots"));
-    if roots.symlink_metadata().is_err() {
-        std::fs::create_dir_all(&roots).map_err(at(&roots))?;
-        // The logical name, right once this store is the machine's; Nix looks into the profiles by themselves too.
-        files::link_atomically(Path::new(&layout.profiles_dir()), &roots.join("profiles"))
-            .map_err(at(&roots))?;
+    std::fs::create_dir_all(&roots).map_err(at(&roots))?;
+    let link = roots.join("profiles");
+    // The logical name, right once this store is the machine's; Nix looks into the profiles by themselves too.
+    match std::os::unix::fs::symlink(layout.profiles_dir(), &link) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(at(&link)(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Removes what additions left that were killed: those whose lock nobody holds.
+pub(super) fn remove_abandoned(store: &Path) -> io::Result<()> {
+    let mut seen = BTreeSet::new();
+    for entry in std::fs::read_dir(store)? {
+        if let Some(addition) = addition_of(&entry?.file_name()) {
+            let _new = seen.insert(addition);
+        }
+    }
+    for addition in seen {
+        if let Some(_lock) = PathLock::try_take(&store.join(&addition))? {
+            remove_temporaries(store, &|name| name == addition)?;
+        }
     }
     Ok(())
 }
 
-fn remove_temporaries(store: &Path) -> Result<(), AddError> {
-    for entry in std::fs::read_dir(store).map_err(at(store))? {
-        let entry = entry.map_err(at(store))?;
-        if entry
-            .file_name()
-            .as_encoded_bytes()
-            .starts_with(TEMPORARY.as_bytes())
-        {
-            files::remove_tree(&entry.path()).map_err(at(&entry.path()))?;
+// `.keel-tmp-<addition>`, when a name in the store directory is one of an addition's or its lock's.
+fn addition_of(name: &OsStr) -> Option<String> {
+    let rest = name.to_str()?.strip_prefix(TEMPORARY)?;
+    let id = rest.split(['-', '.']).next()?;
+    Some(format!("{TEMPORARY}{id}"))
+}
+
+fn remove_temporaries(store: &Path, wanted: &dyn Fn(&str) -> bool) -> io::Result<()> {
+    for entry in std::fs::read_dir(store)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        // The lock's file is removed by its holder, last of all.
+        let is_lock = Path::new(&name).extension() == Some("lock".as_ref());
+        if !is_lock && addition_of(&name).is_some_and(|addition| wanted(&addition)) {
+            files::remove_tree(&entry.path())?;
         }
     }
     Ok(())

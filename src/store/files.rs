@@ -1,14 +1,16 @@
 //! Small operations on files that survive a power cut, and Nix's canonical form of files.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{File, Permissions};
 use std::io::{self, Write};
+use std::os::fd::BorrowedFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
-use nix::fcntl::AT_FDCWD;
+use nix::fcntl::{AT_FDCWD, AtFlags};
 use nix::sys::stat::{UtimensatFlags, utimensat};
 use nix::sys::time::TimeSpec;
+use nix::unistd::{Gid, Uid, fchownat};
 
 /// Seconds since 1970 that every file of a store carries.
 const CANONICAL_TIME: i64 = 1;
@@ -68,13 +70,19 @@ pub fn canonicalise_directory(path: &Path) -> io::Result<()> {
 
 /// The same for a symbolic link.
 pub fn canonicalise_link(path: &Path) -> io::Result<()> {
+    canonicalise_link_at(AT_FDCWD, path.as_os_str())
+}
+
+/// The same for a symbolic link named `name` in `directory`.
+pub fn canonicalise_link_at(directory: BorrowedFd<'_>, name: &OsStr) -> io::Result<()> {
     if nix::unistd::geteuid().is_root() {
-        std::os::unix::fs::lchown(path, Some(0), Some(0))?;
+        let root = (Some(Uid::from_raw(0)), Some(Gid::from_raw(0)));
+        fchownat(directory, name, root.0, root.1, AtFlags::AT_SYMLINK_NOFOLLOW)?;
     }
     let time = TimeSpec::new(CANONICAL_TIME, 0);
     Ok(utimensat(
-        AT_FDCWD,
-        path,
+        directory,
+        name,
         &time,
         &time,
         UtimensatFlags::NoFollowSymlink,

@@ -61,6 +61,15 @@ impl Layout {
         Ok(layout)
     }
 
+    /// The same logical names below another root.
+    #[must_use]
+    pub fn with_root(&self, root: impl Into<PathBuf>) -> Self {
+        Self {
+            root: root.into(),
+            ..self.clone()
+        }
+    }
+
     /// The directory that physical names are below.
     pub fn root(&self) -> &Path {
         &self.root

@@ -20,14 +20,7 @@ pub enum Access {
 /// Takes the lock on `path` (made when absent). When another process holds it, `waiting` is called once with the
 /// path, before waiting without limit.
 pub fn take(path: &Path, access: Access, waiting: &mut dyn FnMut(&Path)) -> io::Result<Flock<File>> {
-    let file = File::options()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .custom_flags(libc::O_CLOEXEC)
-        .open(path)?;
+    let file = open(path)?;
     let (now, later) = match access {
         Access::Shared => (FlockArg::LockSharedNonblock, FlockArg::LockShared),
         Access::Exclusive => (FlockArg::LockExclusiveNonblock, FlockArg::LockExclusive),
@@ -45,4 +38,17 @@ pub fn take(path: &Path, access: Access, waiting: &mut dyn FnMut(&Path)) -> io::
             Err((_, errno)) => return Err(errno.into()),
         }
     }
+}
+
+/// Opens the file that a lock is taken on; makes it when there is none.
+pub fn open(path: &Path) -> io::Result<File> {
+    File::options()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        // Its directory may belong to a user: a link or a fifo there must not make root open another file, or wait for ever.
+        .custom_flags(libc::O_CLOEXEC | libc::O_NOFOLLOW | libc::O_NONBLOCK)
+        .open(path)
 }

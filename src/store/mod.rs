@@ -10,17 +10,39 @@ pub mod verity;
 #[cfg(feature = "tools")]
 mod add;
 #[cfg(feature = "tools")]
+pub mod cache;
+#[cfg(feature = "tools")]
+pub mod content;
+#[cfg(feature = "tools")]
+pub mod copy;
+#[cfg(feature = "tools")]
 pub mod db;
+#[cfg(feature = "tools")]
+pub mod derivation;
 #[cfg(feature = "tools")]
 pub mod files;
 #[cfg(feature = "tools")]
+pub mod gc;
+#[cfg(feature = "tools")]
 pub mod lock;
+#[cfg(feature = "tools")]
+pub mod locks;
 #[cfg(feature = "tools")]
 pub mod objects;
 #[cfg(feature = "tools")]
+pub mod optimise;
+#[cfg(feature = "tools")]
 pub mod pool;
 #[cfg(feature = "tools")]
+mod processes;
+#[cfg(feature = "tools")]
+pub mod repair;
+#[cfg(feature = "tools")]
+pub mod roots;
+#[cfg(feature = "tools")]
 pub mod tree;
+#[cfg(feature = "tools")]
+pub mod verify;
 
 #[cfg(feature = "tools")]
 pub(crate) use add::failpoint;

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::Layout;
 use super::files;
+use super::lock::{self, Access};
 use super::path::StorePath;
 use super::pool::{Pool, object_name};
 use super::tree::Node;
@@ -42,6 +43,9 @@ pub fn link_all(
     let complete = stamp.parent().unwrap_or(&objects);
     std::fs::create_dir_all(complete).map_err(at(complete))?;
 
+    // Two imports, or an import and a collection, must not meet at one object.
+    let lock = objects.with_extension("lock");
+    let _lock = lock::take(&lock, Access::Exclusive, &mut |_| {}).map_err(at(&lock))?;
     let mut wanted: HashMap<Digest, (PathBuf, u64)> = HashMap::new();
     for (path, tree) in trees {
         let base = layout.physical_path(path);

@@ -72,6 +72,13 @@ impl StorePath {
         Self::from_base_name(base)
     }
 
+    /// One that nothing has, for messages about what can't be.
+    pub(crate) fn stand_in() -> Self {
+        Self {
+            base: format!("{}-unknown", "0".repeat(HASH_LEN)),
+        }
+    }
+
     /// `<hash>-<name>`.
     pub fn base_name(&self) -> &str {
         &self.base

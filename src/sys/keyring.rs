@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 type KeySerial = i32;
 const THREAD_KEYRING: KeySerial = -1;
 const USER_KEYRING: KeySerial = -4;
+const JOIN_SESSION: c_long = 1;
 const REVOKE: c_long = 3;
 const UNLINK: c_long = 9;
 const READ: c_long = 11;
@@ -52,6 +53,20 @@ impl Drop for KeyGuard {
         // the thread.
         let _ = keyctl(REVOKE, c_long::from(self.serial), 0);
         let _ = keyctl(UNLINK, c_long::from(self.serial), c_long::from(THREAD_KEYRING));
+    }
+}
+
+/// Gives this process a new, empty session keyring: what it executes finds no key of whoever started it.
+///
+/// # Errors
+/// `EDQUOT`, `ENOMEM`.
+pub fn leave_session() -> io::Result<()> {
+    // A null pointer asks for one without a name.
+    match keyctl(JOIN_SESSION, 0, 0) {
+        // A kernel without keys has none to be found.
+        Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => Ok(()),
+        Err(error) => Err(error),
+        Ok(_) => Ok(()),
     }
 }
 

@@ -103,6 +103,13 @@ pub enum Damage {
     },
 }
 
+/// Whether `system` is another system's than keel's: NixOS marks its own so. It's listed and kept, and never booted.
+pub fn is_foreign(layout: &Layout, system: &StorePath) -> bool {
+    let inside = layout.physical_path(system);
+    let is_there = |name: &str| inside.join(name).symlink_metadata().is_ok();
+    is_there("nixos-version") && !is_there("usr.cfs")
+}
+
 /// A generation of a profile.
 #[derive(Debug)]
 pub struct Generation {
@@ -119,12 +126,19 @@ pub struct Generation {
 pub struct Profile {
     root: RootDir,
     layout: Layout,
+    directory: String,
     name: String,
 }
 
 impl Profile {
     /// The profile `name` of the store that `layout` describes; the root directory of `layout` must exist.
     pub fn open(layout: Layout, name: &str) -> Result<Self, ProfileError> {
+        let directory = layout.profiles_dir();
+        Self::open_in(layout, directory, name)
+    }
+
+    /// The profile `name` in the directory `directory` below the root of `layout`.
+    pub fn open_in(layout: Layout, directory: String, name: &str) -> Result<Self, ProfileError> {
         let root = RootDir::open(layout.root()).map_err(|source| ProfileError::Root {
             path: layout.root().display().to_string(),
             source,
@@ -132,6 +146,7 @@ impl Profile {
         Ok(Self {
             root,
             layout,
+            directory,
             name: name.to_owned(),
         })
     }
@@ -153,7 +168,7 @@ impl Profile {
 
     /// All generations, the oldest first. A profile that doesn't exist has none.
     pub fn generations(&self) -> Result<Vec<Generation>, ProfileError> {
-        let directory = self.layout.profiles_dir();
+        let directory = self.directory.clone();
         let unreadable = |source| ProfileError::Unreadable {
             path: directory.clone(),
             source,
@@ -181,7 +196,7 @@ impl Profile {
 
     /// The number of the generation that the profile leads to, if there is a profile.
     pub fn current(&self) -> Result<Option<u64>, ProfileError> {
-        let path = format!("{}/{}", self.layout.profiles_dir(), self.name);
+        let path = self.path();
         let target = match self.root.read_link(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             other => other.map_err(|source| ProfileError::Unreadable {
@@ -289,9 +304,19 @@ impl Profile {
         Ok(None)
     }
 
+    /// The link that leads to the current generation, below the root.
+    pub fn path(&self) -> String {
+        format!("{}/{}", self.directory, self.name)
+    }
+
+    /// The name of the link of the generation `number`, in the profile's directory.
+    pub fn link_name(&self, number: u64) -> String {
+        format!("{}-{number}-link", self.name)
+    }
+
     /// The link of the generation `number`, below the root.
     pub fn link(&self, number: u64) -> String {
-        format!("{}/{}-{number}-link", self.layout.profiles_dir(), self.name)
+        format!("{}/{}", self.directory, self.link_name(number))
     }
 
     // The number in `<profile>-<number>-link`.

@@ -190,8 +190,8 @@ pub fn import(
     ];
     let new_objects = objects::link_all(request.layout, &pool, &trees, &system)?;
     failpoint("after-objects");
-    let (generation, is_new) =
-        profile::add_generation(&profile, request.profile, &system, request.make_current)?;
+    let lock = profile::lock(&profile)?;
+    let (generation, is_new) = profile::add_generation(&profile, &system, request.make_current, &lock)?;
     Ok(Imported {
         system,
         generation,
@@ -325,7 +325,7 @@ fn add_system(
 ) -> Result<StorePath, ImportError> {
     let store = request.layout.store_dir();
     let absolute = |path: &StorePath| path.absolute(store);
-    let mut links: BTreeMap<String, String> = [
+    let mut links: BTreeMap<PathBuf, PathBuf> = [
         ("usr", &paths.usr),
         ("etc", &paths.etc),
         ("modules", &paths.modules),
@@ -333,10 +333,13 @@ fn add_system(
         ("usr.cfs", &paths.usr_image),
         ("etc.cfs", &paths.etc_image),
     ]
-    .map(|(name, path)| (name.to_owned(), absolute(path)))
+    .map(|(name, path)| (name.into(), absolute(path).into()))
     .into();
     for (name, path) in [("initrd", &paths.initrd), ("keel", &paths.keel)] {
-        links.extend(path.iter().map(|path| (name.to_owned(), absolute(path))));
+        links.extend(
+            path.iter()
+                .map(|path| (PathBuf::from(name), absolute(path).into())),
+        );
     }
     let mut closure = vec![
         paths.usr.clone(),
@@ -382,12 +385,13 @@ fn add_system(
     let content = |own: &StorePath| {
         let mut files: BTreeMap<_, _> = fixed
             .iter()
-            .map(|(name, bytes)| ((*name).to_owned(), bytes.clone()))
+            .map(|(name, bytes)| (PathBuf::from(name), bytes.clone()))
             .collect();
         let _new = files.insert("boot.json".into(), spec(own).to_json().into_bytes());
         SmallDirectory {
             files,
             links: links.clone(),
+            ..SmallDirectory::default()
         }
     };
     Ok(addition.add_referring(name, &closure, &content)?)

@@ -4,6 +4,7 @@ use std::io;
 use std::path::Path;
 
 use super::generation::{Profile, ProfileError};
+use crate::store::locks::PathLock;
 use crate::store::{StorePath, failpoint, files};
 
 /// Why a generation can't be added.
@@ -27,14 +28,20 @@ pub fn is_profile_name(name: &str) -> bool {
             .all(|c| c.is_ascii_alphanumeric() || b"._-".contains(&c))
 }
 
+/// The lock on a profile, as Nix takes it: two processes must not take the same number.
+pub fn lock(profile: &Profile) -> Result<PathLock, SwitchError> {
+    let link = profile.layout().physical(&profile.path());
+    PathLock::take(&link, &mut |_| {}).map_err(|error| SwitchError::Link(link.display().to_string(), error))
+}
+
 /// Makes `system` the newest generation of `profile`, unless it is that already. The profile leads to it afterwards when
 /// `make_current` says so, or when it led nowhere. Returns the number of the generation, and whether it is new. At any
-/// moment the profile leads to the old or the new one.
+/// moment the profile leads to the old or the new one. `_lock` is the one on this profile.
 pub fn add_generation(
     profile: &Profile,
-    name: &str,
     system: &StorePath,
     make_current: bool,
+    _lock: &PathLock,
 ) -> Result<(u64, bool), SwitchError> {
     let layout = profile.layout();
     let all = profile.generations()?;
@@ -51,7 +58,7 @@ pub fn add_generation(
             .saturating_add(1),
     };
     if !same {
-        link(
+        make_link(
             profile,
             profile.link(number),
             &system.absolute(layout.store_dir()),
@@ -59,21 +66,20 @@ pub fn add_generation(
     }
     failpoint("before-profile");
     if make_current || current.is_none() {
-        set_current(profile, name, number)?;
+        set_current(profile, number)?;
     }
     Ok((number, !same))
 }
 
 /// Makes `profile` lead to its generation `number`.
-pub fn set_current(profile: &Profile, name: &str, number: u64) -> Result<(), SwitchError> {
+pub fn set_current(profile: &Profile, number: u64) -> Result<(), SwitchError> {
     if profile.current().unwrap_or(None) == Some(number) {
         return Ok(());
     }
-    let path = format!("{}/{name}", profile.layout().profiles_dir());
-    link(profile, path, &format!("{name}-{number}-link"))
+    make_link(profile, profile.path(), &profile.link_name(number))
 }
 
-fn link(profile: &Profile, path: String, target: &str) -> Result<(), SwitchError> {
+fn make_link(profile: &Profile, path: String, target: &str) -> Result<(), SwitchError> {
     files::link_atomically(Path::new(target), &profile.layout().physical(&path))
         .map_err(|error| SwitchError::Link(path, error))
 }
@@ -95,22 +101,23 @@ mod tests {
         std::fs::create_dir_all(dir.path().join("nix/var/nix/profiles")).unwrap();
         let profile = Profile::open(Layout::below(dir.path()), "system").unwrap();
         let path = |n| StorePath::from_base_name(&format!("mgvzxmm9gsamf9p3rfr8jva7rkfbwmb{n}-s")).unwrap();
+        let lock = lock(&profile).unwrap();
         assert_eq!(
-            add_generation(&profile, "system", &path(1), true).unwrap(),
+            add_generation(&profile, &path(1), true, &lock).unwrap(),
             (1, true)
         );
         assert_eq!(
-            add_generation(&profile, "system", &path(1), true).unwrap(),
+            add_generation(&profile, &path(1), true, &lock).unwrap(),
             (1, false)
         );
         assert_eq!(
-            add_generation(&profile, "system", &path(2), true).unwrap(),
+            add_generation(&profile, &path(2), true, &lock).unwrap(),
             (2, true)
         );
         std::fs::remove_file(dir.path().join("nix/var/nix/profiles/system-2-link")).unwrap();
         // The profile still led to 2.
         assert_eq!(
-            add_generation(&profile, "system", &path(3), true).unwrap(),
+            add_generation(&profile, &path(3), true, &lock).unwrap(),
             (3, true)
         );
         assert_eq!(profile.current().unwrap(), Some(3));

@@ -19,6 +19,7 @@ mod restarts;
 mod shell;
 mod state;
 mod store;
+mod store_bench;
 mod switch;
 mod switch_boot;
 mod switch_faults;
@@ -192,14 +193,21 @@ pub(crate) const ALL: &[Scenario] = &[
 ];
 
 /// What only `bench` runs, by the name that it's asked for with.
-pub(crate) const BENCHES: &[Scenario] = &[Scenario {
-    name: "bench-boot",
-    about: "early boot beside initramfs-tools and dracut",
-    run: |bench| {
-        keyslot_bench::keyslots(bench)?;
-        boot_bench::boot(bench)
+pub(crate) const BENCHES: &[Scenario] = &[
+    Scenario {
+        name: "bench-boot",
+        about: "early boot beside initramfs-tools and dracut",
+        run: |bench| {
+            keyslot_bench::keyslots(bench)?;
+            boot_bench::boot(bench)
+        },
     },
-}];
+    Scenario {
+        name: "bench-store",
+        about: "the store beside Nix's own tools",
+        run: store_bench::store,
+    },
+];
 
 /// Those that need neither a machine in QEMU nor keel's programs.
 pub(crate) const NATIVE: &[Native] = &[Native {

@@ -10,8 +10,17 @@ use std::path::Path;
 
 use sha2::{Digest, Sha256};
 
+#[cfg(feature = "tools")]
+pub mod pipeline;
+pub mod read;
+#[cfg(feature = "tools")]
+mod unpack;
+
+#[cfg(feature = "tools")]
+pub use unpack::{UnpackError, unpack};
+
 const MAGIC: &[u8] = b"nix-archive-1";
-const BUFFER: usize = 256 * 1024;
+pub(crate) const BUFFER: usize = 256 * 1024;
 
 /// Why a tree can't be archived.
 #[derive(Debug, thiserror::Error)]
@@ -19,6 +28,9 @@ pub enum NarError {
     /// A device node, socket or fifo.
     #[error("{0}: neither a file, a directory nor a symbolic link: a store path can't hold it")]
     UnsupportedType(String),
+    /// A flat hash is over a file's bytes.
+    #[error("{0}: not a file: only the archive of a tree can be hashed")]
+    NoFile(String),
     /// The file was changed while it was read.
     #[error("{0}: its size changed while it was read")]
     Changed(String),
@@ -47,13 +59,21 @@ pub struct NarHash {
 
 /// Hash and size of the archive of what lies at `path`, without making it. `also` sees every byte too.
 pub fn hash(path: &Path, also: &mut dyn FnMut(&[u8])) -> Result<NarHash, NarError> {
+    hash_written(also, |sink| write(path, sink))
+}
+
+/// Hash and size of the archive that `writer` writes. `also` sees every byte too.
+pub fn hash_written(
+    also: &mut dyn FnMut(&[u8]),
+    writer: impl FnOnce(&mut dyn Write) -> Result<(), NarError>,
+) -> Result<NarHash, NarError> {
     let mut sink = HashSink {
         sha256: Sha256::new(),
         size: 0,
         also,
     };
     let mut buffered = io::BufWriter::with_capacity(BUFFER, &mut sink);
-    write(path, &mut buffered)?;
+    writer(&mut buffered)?;
     buffered.flush()?;
     drop(buffered);
     Ok(NarHash {

@@ -1,0 +1,21 @@
+//! Builds: a program that runs in a sandbox, sees only what its derivation names, and leaves its outputs.
+
+mod ids;
+mod inside;
+mod mounts;
+mod run;
+mod spec;
+
+pub use ids::{IdRange, IdsError};
+pub use inside::{Stage, StageError, stage};
+pub use run::{Ended, Limits, RunError, run};
+pub use spec::{Input, Sandbox};
+
+/// Where the builder works.
+pub const BUILD_DIRECTORY: &str = "/build";
+/// How many ids a sandbox has.
+pub const IDS: u32 = 65_536;
+/// The builder's user, when the derivation doesn't ask for all ids.
+pub const BUILDER_UID: u32 = 1000;
+/// And its group.
+pub const BUILDER_GID: u32 = 100;

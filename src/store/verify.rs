@@ -1,0 +1,229 @@
+//! Whether what lies on the disk is what the database says: paths by the hashes of their archives, objects by their names.
+
+use std::fs;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::db::{Database, DbError, PathInfo};
+use super::nar::{self, NarHash, pipeline};
+use super::path::{StorePath, hex};
+use super::verity::Verity;
+use super::{Layout, base32};
+
+/// Paths that are larger are read with several threads when there are fewer of them than processors.
+const LARGE: u64 = 16 << 20;
+
+/// Something that isn't as it should be.
+#[derive(Debug)]
+pub enum Fault {
+    /// A valid path of which nothing is there.
+    Missing(StorePath),
+    /// A valid path with other contents.
+    Changed {
+        /// Which one.
+        path: StorePath,
+        /// What the database says.
+        should: NarHash,
+        /// What lies there.
+        is: NarHash,
+    },
+    /// A valid path that can't be read.
+    Unreadable(StorePath, nar::NarError),
+    /// An object that isn't what its name says, or can't be read: an image that refers to it would show the wrong contents.
+    Object(PathBuf, String),
+}
+
+impl std::fmt::Display for Fault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Missing(path) => write!(f, "{path} is valid, but isn't there"),
+            Self::Changed { path, should, is } => write!(
+                f,
+                "{path} was changed: its archive has sha256:{} and {} bytes instead of sha256:{} and {}",
+                base32::encode(&is.sha256),
+                is.size,
+                base32::encode(&should.sha256),
+                should.size,
+            ),
+            Self::Unreadable(path, error) => write!(f, "{path} can't be read: {error}"),
+            Self::Object(path, why) => write!(f, "the object {} {why}", path.display()),
+        }
+    }
+}
+
+/// What was looked at, and found.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// How many paths.
+    pub paths: usize,
+    /// How many objects.
+    pub objects: usize,
+    /// Bytes of their archives.
+    pub bytes: u64,
+    /// In the order of paths, objects last.
+    pub faults: Vec<Fault>,
+}
+
+/// Looks at `paths`, with all processors. One that becomes invalid meanwhile is passed over. `progress` is told the bytes
+/// that were looked at, from several threads.
+///
+/// # Errors
+/// When the database can't be read.
+pub fn verify(
+    layout: &Layout,
+    database: &Database,
+    paths: &[StorePath],
+    progress: &(dyn Fn(u64) + Sync),
+) -> Result<Report, DbError> {
+    let mut infos = Vec::with_capacity(paths.len());
+    for path in paths {
+        infos.extend(database.path_info(path)?);
+    }
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    // The largest first: the last thread isn't left alone with it.
+    let mut order: Vec<&PathInfo> = infos.iter().collect();
+    order.sort_by_key(|info| std::cmp::Reverse(info.nar.size));
+    let large = order.iter().take_while(|info| info.nar.size >= LARGE).count();
+    let alone = if large < processors { large } else { 0 };
+    let (first, rest) = order.split_at(alone);
+    let mut faults = Vec::new();
+    for info in first {
+        faults.extend(look_at(layout, info, processors));
+        progress(info.nar.size);
+    }
+    faults.extend(in_parallel(rest, processors, &|info| {
+        let fault = look_at(layout, info, 0);
+        progress(info.nar.size);
+        fault
+    }));
+    // Whatever was deleted meanwhile is no fault.
+    let mut kept = Vec::new();
+    for fault in faults {
+        let path = match &fault {
+            Fault::Missing(path) | Fault::Changed { path, .. } | Fault::Unreadable(path, _) => path,
+            Fault::Object(..) => continue,
+        };
+        if database.is_valid(path)? {
+            kept.push((path.clone(), fault));
+        }
+    }
+    kept.sort_by(|(one, _), (other, _)| one.cmp(other));
+    Ok(Report {
+        paths: infos.len(),
+        objects: 0,
+        bytes: infos.iter().map(|info| info.nar.size).sum(),
+        faults: kept.into_iter().map(|(_, fault)| fault).collect(),
+    })
+}
+
+fn look_at(layout: &Layout, info: &PathInfo, workers: usize) -> Option<Fault> {
+    let place = layout.physical_path(&info.path);
+    if place.symlink_metadata().is_err() {
+        return Some(Fault::Missing(info.path.clone()));
+    }
+    let hash = if workers > 0 {
+        nar::hash_written(&mut |_| {}, |sink| {
+            pipeline::write(&place, sink, workers, &pipeline::Only)
+        })
+    } else {
+        nar::hash(&place, &mut |_| {})
+    };
+    match hash {
+        // Nix has registered paths without a size.
+        Ok(is) if is.sha256 == info.nar.sha256 && (is.size == info.nar.size || info.nar.size == 0) => None,
+        Ok(is) => Some(Fault::Changed {
+            path: info.path.clone(),
+            should: info.nar,
+            is,
+        }),
+        Err(error) => Some(Fault::Unreadable(info.path.clone(), error)),
+    }
+}
+
+/// Looks at every object.
+///
+/// # Errors
+/// When they can't be listed.
+pub fn verify_objects(layout: &Layout, report: &mut Report) -> io::Result<()> {
+    let objects = layout.physical(&layout.objects_dir());
+    let mut all = Vec::new();
+    for prefix in list(&objects)? {
+        let is_prefix = prefix.file_name().is_some_and(|name| name.len() == 2);
+        if is_prefix {
+            all.extend(list(&prefix)?);
+        }
+    }
+    all.sort_unstable();
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let faults = in_parallel(&all, processors, &|path| {
+        object_fault(path).map(|why| (path.clone(), why))
+    });
+    report.objects = all.len();
+    let mut faults: Vec<_> = faults;
+    faults.sort();
+    report
+        .faults
+        .extend(faults.into_iter().map(|(path, why)| Fault::Object(path, why)));
+    Ok(())
+}
+
+fn list(directory: &Path) -> io::Result<Vec<PathBuf>> {
+    match fs::read_dir(directory) {
+        Ok(entries) => entries.map(|entry| entry.map(|entry| entry.path())).collect(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}
+
+fn object_fault(path: &Path) -> Option<String> {
+    let digest = pipeline::open(path).and_then(|mut file| {
+        let mut verity = Verity::default();
+        let mut buffer = vec![0; nar::BUFFER];
+        loop {
+            match file.read(&mut buffer) {
+                Ok(0) => return Ok(verity.finish().0),
+                Ok(count) => verity.update(buffer.get(..count).unwrap_or_default()),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    });
+    let named = |part: Option<&std::ffi::OsStr>| part.map(|part| part.to_string_lossy().into_owned());
+    let name = named(path.parent().and_then(Path::file_name)).unwrap_or_default()
+        + &named(path.file_name()).unwrap_or_default();
+    match digest {
+        Ok(digest) if hex(&digest) == name => None,
+        Ok(digest) => Some(format!(
+            "was changed: its contents have the digest {}",
+            hex(&digest)
+        )),
+        // Collected meanwhile.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(error) => Some(format!("can't be read: {error}")),
+    }
+}
+
+/// What `work` finds in the items, in no order.
+fn in_parallel<T: Sync, F: Send>(
+    items: &[T],
+    threads: usize,
+    work: &(dyn Fn(&T) -> Option<F> + Sync),
+) -> Vec<F> {
+    let next = AtomicUsize::new(0);
+    let found = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..threads.min(items.len()) {
+            let _worker = scope.spawn(|| {
+                while let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    if let Some(one) = work(item) {
+                        found.lock().unwrap_or_else(PoisonError::into_inner).push(one);
+                    }
+                }
+            });
+        }
+    });
+    found.into_inner().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,224 @@
+//! A builder that tries to reach what isn't its own.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    unused_results
+)]
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use keel::build::{Ended, IdRange, Input, Limits, Sandbox, run};
+
+const LIMITS: Limits = Limits {
+    time: Duration::from_mins(2),
+    silence: Duration::from_mins(1),
+    log_bytes: 1 << 20,
+};
+
+struct Lab {
+    directory: tempfile::TempDir,
+    ids: IdRange,
+}
+
+impl Lab {
+    fn new() -> Lab {
+        let directory = tempfile::tempdir().unwrap();
+        fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let ids = IdRange::take(directory.path()).unwrap();
+        for (name, id) in [("root", 0), ("build", 1000)] {
+            let path = directory.path().join(name);
+            fs::create_dir(&path).unwrap();
+            chown(&path, Some(ids.first() + id), Some(ids.first() + id)).unwrap();
+        }
+        Lab { directory, ids }
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// A sandbox with busybox as its only input, which runs a script.
+    fn sandbox(&self, script: &str) -> Sandbox {
+        Sandbox {
+            root: self.at("root"),
+            build_directory: self.at("build"),
+            store_dir: "/nix/store".into(),
+            inputs: vec![Input {
+                source: "/usr/bin/busybox".into(),
+                target: "/bin/sh".into(),
+            }],
+            builder: b"/bin/sh".to_vec(),
+            arguments: vec![b"-c".to_vec(), script.as_bytes().to_vec()],
+            environment: vec![(b"PATH".to_vec(), b"/path-not-set".to_vec())],
+            first_id: self.ids.first(),
+            is_root: false,
+            has_network: false,
+            file_bytes_max: 1 << 20,
+            memory_bytes_max: None,
+        }
+    }
+
+    fn run(sandbox: &Sandbox, limits: Limits) -> (Ended, String) {
+        let mut log = Vec::new();
+        let ended = run(Path::new(env!("CARGO_BIN_EXE_keel")), sandbox, limits, &mut log).unwrap();
+        (ended, String::from_utf8_lossy(&log).into_owned())
+    }
+
+    fn script(&self, script: &str) -> (Ended, String) {
+        Lab::run(&self.sandbox(script), LIMITS)
+    }
+}
+
+#[test]
+fn a_builder_leaves_its_output_and_its_exit_code() {
+    let lab = Lab::new();
+    let (ended, log) = lab.script("echo said; echo also >&2; echo made > /nix/store/out; pwd; exit 3");
+    assert_eq!((ended, log.as_str()), (Ended::Exited(3), "said\nalso\n/build\n"));
+    let made = lab.at("root/nix/store/out");
+    assert_eq!(fs::read_to_string(&made).unwrap(), "made\n");
+    assert_eq!(fs::metadata(&made).unwrap().uid(), lab.ids.first() + 1000);
+}
+
+#[test]
+fn a_hostile_builder_reaches_nothing_of_the_host() {
+    let secret = tempfile::tempdir().unwrap();
+    let host_file = secret.path().join("secret");
+    fs::write(&host_file, "secret of the host").unwrap();
+    let name = host_file.display();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let pid = std::process::id();
+    // Each must fail; what succeeds says so.
+    let attempts = [
+        format!("cat {name}"),
+        "cat /etc/shadow".into(),
+        format!("cat /proc/1/root{name}"),
+        format!("cat /proc/{pid}/environ"),
+        format!("kill -0 {pid}"),
+        format!("nc -w 2 127.0.0.1 {port} </dev/null"),
+        "ip link | grep -v -e LOOPBACK -e loopback | grep ': '".into(),
+        "ls /dev/mem || ls /dev/kmsg || ls /dev/sda || ls /dev/vda || ls /dev/loop0".into(),
+        "mknod /build/disk b 8 0".into(),
+        "mount -t tmpfs none /build".into(),
+        "mount -o remount,rw /bin/sh".into(),
+        "umount /proc".into(),
+        "chroot / true".into(),
+        "echo x > /bin/sh".into(),
+        "rm /bin/sh".into(),
+        "echo x > /etc/passwd".into(),
+        "echo x > /proc/sys/kernel/hostname".into(),
+        "echo b > /proc/sysrq-trigger".into(),
+        "hostname other".into(),
+        "date -s 2001-01-01 >/dev/null; date | grep 2001".into(),
+        "dmesg | grep .".into(),
+        "cd /proc/self/fd && for i in 3 4 5 6 7 8 9; do [ ! -e $i ] || ls -l $i; done | grep -v /build | grep -e ' /' -e socket".into(),
+        "su -c true root".into(),
+        "chown 0 /build".into(),
+        "ls -d /sys/class /home /root /usr /var".into(),
+        "ipcs -m | grep 0x".into(),
+        "cat /proc/1/environ | grep -a USER".into(),
+        "dd if=/dev/zero of=/build/large bs=1M count=3".into(),
+    ];
+    let lab = Lab::new();
+    for attempt in &attempts {
+        let sandbox = lab.sandbox(&format!(
+            "if ({attempt}) >/build/said 2>&1; then echo REACHED; cat /build/said; fi"
+        ));
+        let (ended, log) = Lab::run(&sandbox, LIMITS);
+        assert!(
+            ended == Ended::Exited(0) && !log.contains("REACHED"),
+            "{attempt}: {ended:?}, {log}"
+        );
+        fs::remove_dir_all(lab.at("root")).unwrap();
+        fs::create_dir(lab.at("root")).unwrap();
+        chown(lab.at("root"), Some(lab.ids.first()), Some(lab.ids.first())).unwrap();
+    }
+    assert!(attempts.len() >= 20);
+}
+
+#[test]
+fn loopback_and_what_a_build_needs_work() {
+    let lab = Lab::new();
+    let (ended, log) = lab.script(
+        "set -e; ip addr show lo | grep -q 127.0.0.1; test -c /dev/null; \
+         head -c 4 /dev/urandom | wc -c; echo x > /tmp/file; test -r /proc/self/status; id -u; id -g; hostname; \
+         touch /dev/shm/x; echo x > /dev/null; echo end",
+    );
+    assert_eq!(ended, Ended::Exited(0), "{log}");
+    assert_eq!(
+        log.lines().take(4).collect::<Vec<_>>(),
+        ["4", "1000", "100", "localhost"],
+        "{log}"
+    );
+}
+
+#[test]
+fn with_uid_range_the_builder_is_root_of_its_own_ids_only() {
+    let lab = Lab::new();
+    let script = "set -e; id -u; touch /build/x; chown 65534:42 /build/x; chmod 4755 /build/x; \
+                  if mknod /build/d b 8 0 2>/dev/null; then echo REACHED; fi";
+    let mut sandbox = lab.sandbox(script);
+    sandbox.is_root = true;
+    let (ended, log) = Lab::run(&sandbox, LIMITS);
+    assert_eq!((ended, log.as_str()), (Ended::Exited(0), "0\n"));
+    let metadata = fs::metadata(lab.at("build/x")).unwrap();
+    assert_eq!(
+        (metadata.uid(), metadata.gid()),
+        (lab.ids.first() + 65534, lab.ids.first() + 42)
+    );
+}
+
+#[test]
+fn what_takes_too_long_says_nothing_or_too_much_is_killed_with_its_children() {
+    let lab = Lab::new();
+    let short = Duration::from_millis(500);
+    let time = Limits {
+        time: short,
+        ..LIMITS
+    };
+    let script = "sleep 86423 & while true; do echo x; sleep 0.1; done";
+    let (ended, _) = Lab::run(&lab.sandbox(script), time);
+    assert_eq!(ended, Ended::OutOfTime(short));
+    let lab = Lab::new();
+    let silence = Limits {
+        silence: short,
+        ..LIMITS
+    };
+    let (ended, _) = Lab::run(&lab.sandbox("sleep 86423"), silence);
+    assert_eq!(ended, Ended::Silent(short));
+    let lab = Lab::new();
+    let bytes = Limits {
+        log_bytes: 10_000,
+        ..LIMITS
+    };
+    let (ended, log) = Lab::run(&lab.sandbox("yes"), bytes);
+    assert_eq!(ended, Ended::LogTooLong(10_000));
+    assert!(log.len() < 100_000);
+    let left = fs::read_dir("/proc")
+        .unwrap()
+        .filter_map(Result::ok)
+        .any(|entry| {
+            fs::read(entry.path().join("cmdline")).is_ok_and(|line| line.starts_with(b"sleep\x0086423"))
+        });
+    assert!(!left);
+}
+
+#[test]
+fn a_builder_that_is_absent_is_named() {
+    let lab = Lab::new();
+    let mut sandbox = lab.sandbox("");
+    sandbox.builder = b"/nix/store/none/bin/sh".to_vec();
+    // Told apart from a builder that ends with 1.
+    let program = Path::new(env!("CARGO_BIN_EXE_keel"));
+    let error = run(program, &sandbox, LIMITS, &mut Vec::new())
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("/nix/store/none/bin/sh can't be executed: No such file"),
+        "{error}"
+    );
+}
