@@ -20,7 +20,11 @@ pub mod build;
 #[cfg(feature = "tools")]
 pub mod cli;
 #[cfg(feature = "tools")]
+pub mod config;
+#[cfg(feature = "tools")]
 pub mod initrd;
+#[cfg(feature = "tools")]
+pub mod pins;
 #[cfg(feature = "tools")]
 pub mod profile;
 #[cfg(feature = "tools")]

@@ -1,0 +1,5 @@
+//! `system.toml`: what a machine is declared to be.
+
+mod types;
+
+pub use types::*;

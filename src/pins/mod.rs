@@ -1,0 +1,5 @@
+//! `keel.lock`: exactly what a machine is built from.
+
+mod lock;
+
+pub use lock::*;
