@@ -9,6 +9,7 @@ mod gc;
 mod generations;
 mod import;
 pub mod initrd;
+mod layer;
 mod output;
 mod profile;
 mod rehearse;
@@ -78,6 +79,9 @@ enum Verb {
     /// Judges a boot; started by systemd.
     #[command(hide = true)]
     Healthy,
+    /// What builds a layer of packages; run in a sandbox.
+    #[command(hide = true)]
+    BuildLayer,
     /// A stage of a build's sandbox; started by the one before.
     #[command(hide = true)]
     BuildStage {
@@ -176,6 +180,7 @@ impl Verb {
             Verb::Execute { .. } => "execute",
             Verb::Guard { .. } => "guard",
             Verb::Healthy => "healthy",
+            Verb::BuildLayer => "build-layer",
             Verb::BuildStage { .. } => "build-stage",
         }
     }
@@ -221,6 +226,7 @@ impl Verb {
                 }
                 Ok(0)
             }
+            Verb::BuildLayer => Ok(layer::run()),
             Verb::BuildStage { stage, argument } => build::stage(stage, &argument),
         }
     }
