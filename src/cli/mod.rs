@@ -9,6 +9,7 @@ mod gc;
 mod generations;
 mod import;
 pub mod initrd;
+mod make;
 mod output;
 mod profile;
 mod rehearse;
@@ -47,6 +48,8 @@ enum Verb {
     Check(activate::Args),
     /// Switch back to an earlier generation.
     Rollback(activate::RollbackArgs),
+    /// Build the machine's configuration into a system.
+    Build(make::Args),
     /// Confirm that the machine can still be reached after `switch --confirm`.
     Confirm,
     /// What runs, what was booted, what the next boot will be.
@@ -78,6 +81,12 @@ enum Verb {
     /// Judges a boot; started by systemd.
     #[command(hide = true)]
     Healthy,
+    /// Asks a system's own systemd about units; started by `build`.
+    #[command(hide = true)]
+    VerifyUnits {
+        /// `/usr`, `/etc`, and the units.
+        arguments: Vec<String>,
+    },
     /// A stage of a build's sandbox; started by the one before.
     #[command(hide = true)]
     BuildStage {
@@ -161,6 +170,7 @@ impl Verb {
             Verb::DryRun(_) => "dry-run",
             Verb::Check(_) => "check",
             Verb::Rollback(_) => "rollback",
+            Verb::Build(_) => "build",
             Verb::Confirm => "confirm",
             Verb::Status(_) => "status",
             Verb::Copy(_) => "copy",
@@ -176,6 +186,7 @@ impl Verb {
             Verb::Execute { .. } => "execute",
             Verb::Guard { .. } => "guard",
             Verb::Healthy => "healthy",
+            Verb::VerifyUnits { .. } => "verify-units",
             Verb::BuildStage { .. } => "build-stage",
         }
     }
@@ -195,6 +206,8 @@ impl Verb {
                 done(crate::activate::confirm_now().context("no switch waits for a confirmation"))
             }
             Verb::Status(args) => activate::status(&args),
+            Verb::Build(args) => done(make::run(&args)),
+            Verb::VerifyUnits { arguments } => make::verify_units(&arguments),
             Verb::Copy(args) => done(copy::run(&args)),
             Verb::Etc(args) => etc::run(&args),
             Verb::Gc(args) => done(gc::run(&args)),

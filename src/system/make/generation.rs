@@ -9,7 +9,7 @@ use super::initrd::{self, InitrdError};
 use super::verify::{self, VerifyError};
 use super::{Contribution, OptionError, contribute, record};
 use crate::config::Config;
-use crate::pins::Lock;
+use crate::pins::{Lock, LockError};
 use crate::store::objects::{self, ObjectError};
 use crate::store::path::{PathError, check_name};
 use crate::store::pool::Pool;
@@ -70,6 +70,9 @@ pub enum MakeError {
     /// Objects.
     #[error(transparent)]
     Objects(#[from] ObjectError),
+    /// The lock can't be written down.
+    #[error(transparent)]
+    Lock(#[from] LockError),
     /// A file.
     #[error("{0}: {1}")]
     File(String, #[source] std::io::Error),
@@ -215,12 +218,12 @@ impl Stage<'_> {
             keel: parts.keel.as_ref(),
             parts: Some(&parts.path),
             further: &parts.closure(layout)?,
-            files: self.files(&units),
+            files: self.files(&units)?,
         };
         Ok((assembly::add_system(addition, &pieces)?, etc))
     }
 
-    fn files(&self, units: &UnitsRecord<'_>) -> Vec<(&'static str, Vec<u8>)> {
+    fn files(&self, units: &UnitsRecord<'_>) -> Result<Vec<(&'static str, Vec<u8>)>, MakeError> {
         let Making {
             config,
             parts,
@@ -232,15 +235,15 @@ impl Stage<'_> {
             ids: self.accounts.ids.clone(),
             ..(*lock).clone()
         };
-        vec![
+        Ok(vec![
             ("accounts.json", json(&self.accounts.declared)),
             ("ids.json", json(&self.accounts.ids)),
             ("packages.json", json(&packages(config, &parts.packages))),
             ("health.json", json(&config.health)),
             ("units.json", units.to_json()),
             ("system.toml", resolved.as_bytes().to_vec()),
-            ("keel.lock", lock.to_text().into_bytes()),
-        ]
+            ("keel.lock", lock.text()?.into_bytes()),
+        ])
     }
 }
 

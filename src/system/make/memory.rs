@@ -34,6 +34,12 @@ impl Inputs {
     }
 }
 
+impl std::fmt::Display for Inputs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 fn directory(layout: &Layout) -> PathBuf {
     layout.physical(&format!("{}/made", layout.keel_dir()))
 }

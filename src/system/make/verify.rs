@@ -128,8 +128,8 @@ pub fn inside(usr: &Path, etc: &Path, units: &[String]) -> Result<u8, VerifyErro
     for name in ["bin", "sbin", "lib", "lib64"] {
         std::os::unix::fs::symlink(format!("usr/{name}"), root.join(name)).map_err(failed("a root for it"))?;
     }
-    bind(&here(&usr), &root.join("usr")).map_err(failed_call("/usr"))?;
-    bind(&here(&etc), &root.join("etc")).map_err(failed_call("/etc"))?;
+    bind(Path::new(&here(&usr)), &root.join("usr")).map_err(failed_call("/usr"))?;
+    bind(Path::new(&here(&etc)), &root.join("etc")).map_err(failed_call("/etc"))?;
     bind(Path::new("/proc"), &root.join("proc")).map_err(failed_call("/proc"))?;
     nix::unistd::chroot(root).map_err(failed_call("its root"))?;
     std::env::set_current_dir("/").map_err(failed("its root"))?;
