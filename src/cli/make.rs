@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 
 use super::StoreArgs;
 use super::output::{errln, outln};
+use crate::activate::{Machine, Target};
 use crate::config::Config;
 use crate::pins::Lock;
 use crate::store::{Addition, Layout, StorePath, files};
@@ -16,12 +17,13 @@ use crate::system::make::generation::{self, Making};
 use crate::system::make::memory::{self, Inputs};
 use crate::system::own::{self, Programs};
 use crate::system::packages_parts::{self as parts, Key, Parts};
+use crate::system::profile;
 
 /// Where the configuration of a machine is.
 pub(super) const CONFIG: &str = "/etc/keel/system.toml";
 
 /// Which configuration, and what in it is another way.
-#[derive(Debug, Default, clap::Args)]
+#[derive(Clone, Debug, Default, clap::Args)]
 pub(super) struct ConfigArgs {
     /// The configuration; /etc/keel/system.toml when left out.
     #[arg(long, value_name = "PATH")]
@@ -236,6 +238,13 @@ fn of_rootfs(rootfs: &Path, source: &Source, layout: &Layout) -> Result<Parts> {
 fn add_keel(layout: &Layout) -> Result<StorePath> {
     let keel = std::env::current_exe().context("this program's own place can't be found")?;
     let init = Some(keel.with_file_name("keel-init")).filter(|path| path.exists());
+    let inputs = Inputs::of(
+        "keel",
+        [identity(&keel), init.as_deref().map(identity).unwrap_or_default()],
+    );
+    if let Some(found) = memory::find(layout, &inputs)? {
+        return Ok(found);
+    }
     let mut addition = Addition::begin(layout, &mut waiting)?;
     let pool = addition.pool()?;
     let tree = own::programs(
@@ -248,6 +257,7 @@ fn add_keel(layout: &Layout) -> Result<StorePath> {
     let prepared = Addition::prepare(addition.temporary(), &tree, &pool)?;
     let path = addition.adopt(concat!("keel-", env!("CARGO_PKG_VERSION")), prepared)?;
     addition.commit()?;
+    remember(layout, &inputs, &path)?;
     Ok(path)
 }
 
@@ -296,4 +306,42 @@ pub(super) fn verify_units(arguments: &[String]) -> Result<u8> {
         bail!("/usr, /etc and units are needed");
     };
     Ok(crate::system::make::verify::inside(Path::new(usr), Path::new(etc), units)?)
+}
+
+/// The system of the configuration as a switch's target. With `as_generation` it becomes the profile's newest one, which isn't
+/// current until the switch has succeeded.
+pub(super) fn target(
+    machine: &Machine,
+    args: &ConfigArgs,
+    as_generation: bool,
+) -> Result<(Target, Config)> {
+    let layout = machine.profile.layout();
+    let built = build(
+        &MachineArgs {
+            config: args.clone(),
+            no_initrd: false,
+        },
+        layout,
+    )?;
+    let system = built.system.absolute(layout.store_dir());
+    let target = Target {
+        generation: machine.generation_of(&system),
+        system,
+    };
+    Ok((self::as_generation(machine, target, as_generation)?, built.config))
+}
+
+/// Makes a system that has no generation yet one, when it's wanted.
+pub(super) fn as_generation(machine: &Machine, target: Target, wanted: bool) -> Result<Target> {
+    if !wanted || target.generation.is_some() {
+        return Ok(target);
+    }
+    let layout = machine.profile.layout();
+    let system = StorePath::from_absolute(layout.store_dir(), &target.system)?;
+    let lock = profile::lock(&machine.profile)?;
+    let (number, _) = profile::add_generation(&machine.profile, &system, false, &lock)?;
+    Ok(Target {
+        generation: Some(number),
+        ..target
+    })
 }
