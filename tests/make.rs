@@ -176,7 +176,12 @@ fn the_founding_example_becomes_a_system_with_every_line_in_it() {
     let lock = fs::read_to_string(machine.file("keel.lock")).unwrap();
     assert!(lock.contains("kirans = 1000"), "{lock}");
     assert_eq!(machine.store.read(&format!("{system}/keel.lock")), lock);
-    assert!(machine.store.read(&format!("{system}/system.toml")).contains("hostname = \"nixie\""));
+    assert!(
+        machine
+            .store
+            .read(&format!("{system}/system.toml"))
+            .contains("hostname = \"nixie\"")
+    );
     machine.store.nix_verifies();
     machine.store.nothing_half();
     let found = Command::new("grep")
@@ -206,16 +211,25 @@ fn one_option_changes_etc_and_the_system_and_nothing_else() {
     let rootfs = Rootfs::new();
     let machine = Machine::new(&rootfs, EXAMPLE);
     let first = machine.built();
-    machine.configure(&EXAMPLE.replace("kernel_params = [\"quiet\"]", "kernel_params = [\"quiet\", \"splash\"]"));
+    machine.configure(&EXAMPLE.replace(
+        "kernel_params = [\"quiet\"]",
+        "kernel_params = [\"quiet\", \"splash\"]",
+    ));
     let params = machine.built();
     machine.configure(&EXAMPLE.replace("\"nixie\"", "\"pixie\""));
     let renamed = machine.built();
     let closure = |system: &str| -> Vec<String> {
         let text = machine.store.read(&format!("{system}/closure"));
-        text.lines().map(|line| line["/nix/store/".len() + 33..].to_owned() + line).collect()
+        text.lines()
+            .map(|line| line["/nix/store/".len() + 33..].to_owned() + line)
+            .collect()
     };
     assert_ne!(params, first);
-    assert_eq!(closure(&params), closure(&first), "kernel parameters are the system's alone");
+    assert_eq!(
+        closure(&params),
+        closure(&first),
+        "kernel parameters are the system's alone"
+    );
     let (old, new) = (closure(&first), closure(&renamed));
     let differ: Vec<&str> = new
         .iter()
@@ -236,7 +250,8 @@ fn what_was_built_is_found_and_made_again_when_it_was_collected() {
     let rootfs = Rootfs::new();
     let machine = Machine::new(&rootfs, EXAMPLE);
     let link = machine.file("result");
-    let first = String::from_utf8(run(&mut machine.build(&["--out-link", link.to_str().unwrap()])).stdout).unwrap();
+    let first =
+        String::from_utf8(run(&mut machine.build(&["--out-link", link.to_str().unwrap()])).stdout).unwrap();
     run(&mut machine.store.keel(&["gc"]));
     assert!(machine.store.at(first.trim()).exists(), "the link keeps it");
     fs::remove_file(&link).unwrap();
@@ -280,7 +295,14 @@ fn a_unit_that_nothing_can_be_made_of_stops_the_build() {
         machine.configure(&format!("{EXAMPLE}{text}"));
         let said = fails(&mut machine.build(&[]), 1);
         assert!(said.contains(part), "{said}");
-        assert_eq!(said.trim().lines().filter(|line| line.contains("keel: build:")).count(), 1, "{said}");
+        assert_eq!(
+            said.trim()
+                .lines()
+                .filter(|line| line.contains("keel: build:"))
+                .count(),
+            1,
+            "{said}"
+        );
         machine.store.nothing_half();
     }
 }
@@ -300,9 +322,15 @@ fn a_unit_that_systemd_refuses_stops_the_build_and_names_the_option() {
         said.contains("systemd refuses units.\"x.service\"") && said.contains("relative/path"),
         "{said}"
     );
-    machine.configure(&unit("[Service]\nExecStart=/usr/bin/su\n[Install]\nWantedBy=multi-user.target\n"));
+    machine.configure(&unit(
+        "[Service]\nExecStart=/usr/bin/su\n[Install]\nWantedBy=multi-user.target\n",
+    ));
     let system = machine.built();
-    assert!(machine.etc(&system, "systemd/system/x.service").contains("ExecStart=/usr/bin/su"));
+    assert!(
+        machine
+            .etc(&system, "systemd/system/x.service")
+            .contains("ExecStart=/usr/bin/su")
+    );
 }
 
 fn copy_with_libraries(program: &Path, rootfs: &Rootfs) {
@@ -335,5 +363,8 @@ fn without_a_lock_the_way_to_one_is_told() {
         &mut Store::new().keel(&["build", "--config", config.to_str().unwrap()]),
         1,
     );
-    assert!(said.contains("keel.lock") && said.contains("keel update"), "{said}");
+    assert!(
+        said.contains("keel.lock") && said.contains("keel update"),
+        "{said}"
+    );
 }

@@ -74,7 +74,10 @@ pub fn shown(
     let limit = limit.map_or(numbers.len(), |limit| limit.max(1) as usize);
     numbers.truncate(limit);
     let kept = all.iter().filter(|(number, system)| is_kept(*number, system));
-    numbers.into_iter().chain(kept.map(|(number, _)| *number)).collect()
+    numbers
+        .into_iter()
+        .chain(kept.map(|(number, _)| *number))
+        .collect()
 }
 
 #[cfg(test)]
@@ -105,7 +108,8 @@ mod tests {
         let root = RootDir::open(place.path()).unwrap();
         assert_eq!(MenuSettings::of(&root, Path::new("/s")), MenuSettings::default());
         std::fs::create_dir(place.path().join("s")).unwrap();
-        let text = "[system]\nhostname = \"a\"\n[boot]\ngenerations = 3\ntimeout = 7\nloader = \"systemd-boot\"\n";
+        let text =
+            "[system]\nhostname = \"a\"\n[boot]\ngenerations = 3\ntimeout = 7\nloader = \"systemd-boot\"\n";
         std::fs::write(place.path().join("s/system.toml"), text).unwrap();
         let settings = MenuSettings::of(&root, Path::new("/s"));
         assert_eq!((settings.generations, settings.timeout), (Some(3), Some(7)));

@@ -150,11 +150,7 @@ pub fn update(args: &Update<'_>, warn: &mut dyn FnMut(&str)) -> Result<Plan, Upd
 }
 
 /// Leaves those out that are more than the newest generation's configuration wants in the menu.
-fn limit(
-    profile: &Profile,
-    args: &Update<'_>,
-    entries: &mut Vec<MenuEntry>,
-) -> MenuSettings {
+fn limit(profile: &Profile, args: &Update<'_>, entries: &mut Vec<MenuEntry>) -> MenuSettings {
     let store = profile.layout().store_dir();
     let all: Vec<(u64, StorePath)> = entries
         .iter()

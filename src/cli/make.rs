@@ -6,12 +6,12 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
-use super::StoreArgs;
-use super::output::{errln, outln};
+use super::build::How;
+use super::output::errln;
 use crate::activate::{Machine, Target};
 use crate::config::Config;
 use crate::pins::Lock;
-use crate::store::{Addition, Layout, StorePath, files};
+use crate::store::{Addition, Layout, StorePath};
 use crate::system::make::files::sources;
 use crate::system::make::generation::{self, Making};
 use crate::system::make::memory::{self, Inputs};
@@ -64,6 +64,8 @@ pub(super) struct Built {
     pub system: StorePath,
     /// The configuration that it's of.
     pub config: Config,
+    /// Whether it was made now, and not found.
+    pub is_new: bool,
 }
 
 /// A configuration as it was read.
@@ -78,7 +80,7 @@ struct Source {
 }
 
 /// Builds the configuration, and says on standard error what the user should know.
-pub(super) fn build(args: &MachineArgs, layout: &Layout) -> Result<Built> {
+pub(super) fn build(args: &MachineArgs, how: &How, layout: &Layout) -> Result<Built> {
     let begun = Instant::now();
     let mut source = read(&args.config)?;
     let inputs = inputs(args, &source)?;
@@ -87,10 +89,11 @@ pub(super) fn build(args: &MachineArgs, layout: &Layout) -> Result<Built> {
         return Ok(Built {
             system,
             config: source.config,
+            is_new: false,
         });
     }
     let program = std::env::current_exe().context("this program's own place can't be found")?;
-    let parts = packages(args, &source, layout)?;
+    let parts = packages(args, how, &source, layout)?;
     log::info!("the packages' parts after {:?}", begun.elapsed());
     let made = generation::make(
         &Making {
@@ -119,6 +122,7 @@ pub(super) fn build(args: &MachineArgs, layout: &Layout) -> Result<Built> {
     Ok(Built {
         system: made.system,
         config: source.config,
+        is_new: true,
     })
 }
 
@@ -134,10 +138,8 @@ fn find(layout: &Layout, inputs: &Inputs) -> Result<Option<StorePath>> {
 
 fn read(args: &ConfigArgs) -> Result<Source> {
     let path = args.path();
-    let text =
-        std::fs::read_to_string(&path).with_context(|| format!("{} can't be read", path.display()))?;
-    let config: Config =
-        toml::from_str(&text).with_context(|| format!("{} isn't valid", path.display()))?;
+    let text = std::fs::read_to_string(&path).with_context(|| format!("{} can't be read", path.display()))?;
+    let config: Config = toml::from_str(&text).with_context(|| format!("{} isn't valid", path.display()))?;
     let base = path.parent().unwrap_or(Path::new("/")).to_owned();
     let lock_path = base.join(crate::pins::FILE_NAME);
     let lock = match Lock::read(&lock_path)? {
@@ -195,7 +197,7 @@ fn identity(path: &Path) -> Vec<u8> {
     format!("{words:?}").into_bytes()
 }
 
-fn packages(args: &MachineArgs, source: &Source, layout: &Layout) -> Result<Parts> {
+fn packages(args: &MachineArgs, how: &How, source: &Source, layout: &Layout) -> Result<Parts> {
     match &args.config.rootfs {
         Some(rootfs) => of_rootfs(rootfs, source, layout),
         None => bail!("packages of a lock can't be built yet"),
@@ -265,62 +267,28 @@ fn waiting(path: &Path) {
     errln!("keel: another process holds {}: waiting for it", path.display());
 }
 
-/// `keel build` without a derivation.
-#[derive(Debug, clap::Args)]
-pub(super) struct Args {
-    #[command(flatten)]
-    machine: MachineArgs,
-    /// A link to the system, which keeps it from being collected.
-    #[arg(long, value_name = "PATH")]
-    out_link: Option<PathBuf>,
-    #[command(flatten)]
-    store: StoreArgs,
-}
-
-/// Builds, and prints the system's path.
-pub(super) fn run(args: &Args) -> Result<()> {
-    let layout = args.store.layout()?;
-    let built = build(&args.machine, &layout)?;
-    if let Some(link) = &args.out_link {
-        link_out(&layout, &built.system, link)?;
-    }
-    outln!("{}", built.system.absolute(layout.store_dir()))?;
-    Ok(())
-}
-
-/// A link anywhere that the collector heeds: an indirect root, as Nix makes them.
-fn link_out(layout: &Layout, system: &StorePath, link: &Path) -> Result<()> {
-    let link = std::path::absolute(link)?;
-    let target = layout.physical_path(system);
-    files::link_atomically(&target, &link).with_context(|| format!("{} can't be made", link.display()))?;
-    let name = Inputs::of("link", [link.as_os_str().as_encoded_bytes()]).to_string();
-    let root = layout.physical(&format!("{}/gcroots/auto/{name}", layout.state_dir()));
-    let made = root.parent().map_or(Ok(()), std::fs::create_dir_all);
-    made.and_then(|()| files::link_atomically(&link, &root))
-        .with_context(|| format!("{} can't be made", root.display()))
-}
-
 /// The verb that verifies units in a namespace of its own.
 pub(super) fn verify_units(arguments: &[String]) -> Result<u8> {
     let [usr, etc, units @ ..] = arguments else {
         bail!("/usr, /etc and units are needed");
     };
-    Ok(crate::system::make::verify::inside(Path::new(usr), Path::new(etc), units)?)
+    Ok(crate::system::make::verify::inside(
+        Path::new(usr),
+        Path::new(etc),
+        units,
+    )?)
 }
 
 /// The system of the configuration as a switch's target. With `as_generation` it becomes the profile's newest one, which isn't
 /// current until the switch has succeeded.
-pub(super) fn target(
-    machine: &Machine,
-    args: &ConfigArgs,
-    as_generation: bool,
-) -> Result<(Target, Config)> {
+pub(super) fn target(machine: &Machine, args: &ConfigArgs, as_generation: bool) -> Result<(Target, Config)> {
     let layout = machine.profile.layout();
     let built = build(
         &MachineArgs {
             config: args.clone(),
             no_initrd: false,
         },
+        &How::default(),
         layout,
     )?;
     let system = built.system.absolute(layout.store_dir());

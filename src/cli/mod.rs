@@ -49,8 +49,6 @@ enum Verb {
     Check(activate::Args),
     /// Switch back to an earlier generation.
     Rollback(activate::RollbackArgs),
-    /// Build the machine's configuration into a system.
-    Build(make::Args),
     /// Confirm that the machine can still be reached after `switch --confirm`.
     Confirm,
     /// What runs, what was booted, what the next boot will be.
@@ -172,7 +170,6 @@ impl Verb {
             Verb::DryRun(_) => "dry-run",
             Verb::Check(_) => "check",
             Verb::Rollback(_) => "rollback",
-            Verb::Build(_) => "build",
             Verb::Confirm => "confirm",
             Verb::Status(_) => "status",
             Verb::Copy(_) => "copy",
@@ -209,7 +206,6 @@ impl Verb {
                 done(crate::activate::confirm_now().context("no switch waits for a confirmation"))
             }
             Verb::Status(args) => activate::status(&args),
-            Verb::Build(args) => done(make::run(&args)),
             Verb::VerifyUnits { arguments } => make::verify_units(&arguments),
             Verb::Copy(args) => done(copy::run(&args)),
             Verb::Etc(args) => etc::run(&args),

@@ -142,8 +142,15 @@ pub fn apply(etc: &Path, declared: &Declared, previous: Option<&Declared>) -> Re
 
 /// The hashed passwords of users that aren't there yet, from the files that the declaration names, and what is wrong with
 /// those files. They lie on the machine: the store, which everybody reads, never holds one.
-fn first_passwords(etc: &Path, current: &Texts, declared: &Declared) -> (BTreeMap<String, String>, Vec<String>) {
-    let passwd = Table::parse(File::Passwd, current.get(&File::Passwd).map_or(&[], Vec::as_slice));
+fn first_passwords(
+    etc: &Path,
+    current: &Texts,
+    declared: &Declared,
+) -> (BTreeMap<String, String>, Vec<String>) {
+    let passwd = Table::parse(
+        File::Passwd,
+        current.get(&File::Passwd).map_or(&[], Vec::as_slice),
+    );
     let root = etc.parent().unwrap_or(Path::new("/"));
     let (mut found, mut wrong) = (BTreeMap::new(), Vec::new());
     for user in &declared.users {

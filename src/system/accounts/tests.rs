@@ -517,13 +517,18 @@ fn a_first_password_is_read_once_and_only_a_hash_is_taken() {
     fs::write(passwords.join("bob"), "secret\n").unwrap();
     let applied = apply(&etc, &wanted, None).unwrap();
     let shadow = || fs::read_to_string(etc.join("shadow")).unwrap();
-    assert!(shadow().contains("alice:$y$j9T$salt$hash:::::::\n"), "{}", shadow());
+    assert!(
+        shadow().contains("alice:$y$j9T$salt$hash:::::::\n"),
+        "{}",
+        shadow()
+    );
     assert!(shadow().contains("bob:!:") && shadow().contains("carol:!:"));
     let [warning] = &applied.warnings[..] else {
         panic!("{:?}", applied.warnings)
     };
     assert!(
-        warning.contains("user bob gets no password: /passwords/bob holds no hashed one") && !warning.contains("secret"),
+        warning.contains("user bob gets no password: /passwords/bob holds no hashed one")
+            && !warning.contains("secret"),
         "{warning}"
     );
     fs::write(passwords.join("alice"), "$y$j9T$other$hash\n").unwrap();

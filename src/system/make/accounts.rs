@@ -19,7 +19,9 @@ pub const PASSWORDS: &str = "/var/lib/keel/passwords";
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AccountError {
     /// The number is somebody else's.
-    #[error("{option}: the number {number} belongs to {owner} on this machine; leave the number out, or take a free one")]
+    #[error(
+        "{option}: the number {number} belongs to {owner} on this machine; leave the number out, or take a free one"
+    )]
     Taken {
         /// `users.x.uid`.
         option: String,
@@ -52,7 +54,9 @@ pub enum AccountError {
         to: u32,
     },
     /// A primary group that isn't there.
-    #[error("users.{user}.group: there is no group {group}; declare it ([groups.{group}]) or install what brings it")]
+    #[error(
+        "users.{user}.group: there is no group {group}; declare it ([groups.{group}]) or install what brings it"
+    )]
     NoGroup {
         /// The user.
         user: String,
@@ -158,11 +162,16 @@ impl Work {
             (None, None) => {
                 // The group of the same name has the same number when it can.
                 let group = group_of(name, wanted);
-                let free = !self.ids.groups.contains_key(group) && !self.ids.groups.values().any(|&gid| gid == uid);
+                let free =
+                    !self.ids.groups.contains_key(group) && !self.ids.groups.values().any(|&gid| gid == uid);
                 self.group(group, free.then_some(uid), &format!("users.{name}"), range)?
             }
         };
-        let default_shell = if wanted.normal { "/bin/bash" } else { "/usr/sbin/nologin" };
+        let default_shell = if wanted.normal {
+            "/bin/bash"
+        } else {
+            "/usr/sbin/nologin"
+        };
         let given = |given: Option<&String>, known: Option<&String>, default: String| {
             given.or(known).cloned().unwrap_or(default)
         };
@@ -272,9 +281,13 @@ mod tests {
             ..User::default()
         };
         let mut ids = Ids::default();
-        ids.users.extend([("root".to_owned(), 0), ("gone".to_owned(), 1000)]);
-        ids.groups
-            .extend([("root".to_owned(), 0), ("sudo".to_owned(), 27), ("video".to_owned(), 1001)]);
+        ids.users
+            .extend([("root".to_owned(), 0), ("gone".to_owned(), 1000)]);
+        ids.groups.extend([
+            ("root".to_owned(), 0),
+            ("sudo".to_owned(), 27),
+            ("video".to_owned(), 1001),
+        ]);
         Assigned {
             ids,
             numbering: crate::system::ids::Numbering::default(),
@@ -291,20 +304,44 @@ mod tests {
 
     #[test]
     fn a_person_gets_a_number_a_group_a_home_and_memberships() {
-        let made = declared("[users.kirans]\nnormal = true\ngroups = [\"sudo\", \"sudo\", \"none\"]\n").unwrap();
-        let user = made.declared.users.iter().find(|user| user.name == "kirans").unwrap();
+        let made =
+            declared("[users.kirans]\nnormal = true\ngroups = [\"sudo\", \"sudo\", \"none\"]\n").unwrap();
+        let user = made
+            .declared
+            .users
+            .iter()
+            .find(|user| user.name == "kirans")
+            .unwrap();
         // 1000 was somebody's once; the group 1001 is the packages'.
         assert_eq!((user.uid, user.gid), (1001, 1000));
-        assert_eq!((user.home.as_str(), user.shell.as_str()), ("/home/kirans", "/bin/bash"));
-        assert_eq!(user.password_file.as_deref(), Some("/var/lib/keel/passwords/kirans"));
-        let sudo = made.declared.groups.iter().find(|group| group.name == "sudo").unwrap();
+        assert_eq!(
+            (user.home.as_str(), user.shell.as_str()),
+            ("/home/kirans", "/bin/bash")
+        );
+        assert_eq!(
+            user.password_file.as_deref(),
+            Some("/var/lib/keel/passwords/kirans")
+        );
+        let sudo = made
+            .declared
+            .groups
+            .iter()
+            .find(|group| group.name == "sudo")
+            .unwrap();
         assert_eq!(sudo.members, ["kirans"]);
         assert_eq!(made.ids.users["kirans"], 1001);
-        assert!(made.notes[0].contains("there is no group none"), "{:?}", made.notes);
+        assert!(
+            made.notes[0].contains("there is no group none"),
+            "{:?}",
+            made.notes
+        );
         // The lock knows the numbers from now on: once more gives the same.
         let mut later = packages();
         later.ids = made.ids.clone();
-        let again = declare(&toml::from_str("[users.kirans]\nnormal = true\n[users.a]\nnormal = true\n").unwrap(), &later);
+        let again = declare(
+            &toml::from_str("[users.kirans]\nnormal = true\n[users.a]\nnormal = true\n").unwrap(),
+            &later,
+        );
         let again = again.unwrap();
         assert_eq!((again.ids.users["kirans"], again.ids.users["a"]), (1001, 1002));
     }
@@ -314,10 +351,18 @@ mod tests {
         let made = declared("[users.root]\nshell = \"/bin/sh\"\nhashed_password_file = \"/etc/rootpw\"\n[groups.video]\nmembers = [\"root\"]\n")
             .unwrap();
         let root = &made.declared.users[0];
-        assert_eq!((root.uid, root.home.as_str(), root.shell.as_str()), (0, "/root", "/bin/sh"));
+        assert_eq!(
+            (root.uid, root.home.as_str(), root.shell.as_str()),
+            (0, "/root", "/bin/sh")
+        );
         assert_eq!(root.password_file.as_deref(), Some("/etc/rootpw"));
         assert_eq!(made.declared.users.len(), 1);
-        let video = made.declared.groups.iter().find(|group| group.name == "video").unwrap();
+        let video = made
+            .declared
+            .groups
+            .iter()
+            .find(|group| group.name == "video")
+            .unwrap();
         assert_eq!(video.members, ["root"]);
     }
 
@@ -328,7 +373,10 @@ mod tests {
         )
         .unwrap();
         let find = |name: &str| made.declared.users.iter().find(|user| user.name == name).unwrap();
-        assert_eq!((find("svc").uid, find("svc").shell.as_str()), (100, "/usr/sbin/nologin"));
+        assert_eq!(
+            (find("svc").uid, find("svc").shell.as_str()),
+            (100, "/usr/sbin/nologin")
+        );
         assert_eq!((find("max").uid, find("max").gid), (1500, 50));
         assert_eq!(find("svc").password_file, None);
     }
@@ -336,9 +384,18 @@ mod tests {
     #[test]
     fn numbers_that_cannot_be_are_told() {
         for (text, part) in [
-            ("[users.a]\nuid = 1000\n", "users.a.uid: the number 1000 belongs to gone"),
-            ("[users.gone]\nuid = 1005\n", "the lock knows the name by the number 1000"),
-            ("[groups.x]\ngid = 27\n", "groups.x.gid: the number 27 belongs to sudo"),
+            (
+                "[users.a]\nuid = 1000\n",
+                "users.a.uid: the number 1000 belongs to gone",
+            ),
+            (
+                "[users.gone]\nuid = 1005\n",
+                "the lock knows the name by the number 1000",
+            ),
+            (
+                "[groups.x]\ngid = 27\n",
+                "groups.x.gid: the number 27 belongs to sudo",
+            ),
             ("[users.a]\ngroup = \"x\"\n", "users.a.group: there is no group x"),
         ] {
             let error = declared(text).unwrap_err().to_string();

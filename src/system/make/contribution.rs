@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The first line of files whose format has comments that begin with `#`.
-pub const STAMP: &str = "# Made by keel from system.toml: don't edit, the next generation has this text again.\n";
+pub const STAMP: &str =
+    "# Made by keel from system.toml: don't edit, the next generation has this text again.\n";
 
 /// What comes to lie at a path below `/etc`.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -49,7 +49,16 @@ fn is_early(option: &str) -> bool {
     let systemds = option.starts_with("x-") || option.starts_with("comment=");
     let of_fstab = matches!(
         option,
-        "" | "defaults" | "auto" | "noauto" | "nofail" | "_netdev" | "user" | "users" | "rw" | "ro" | "errors=remount-ro"
+        "" | "defaults"
+            | "auto"
+            | "noauto"
+            | "nofail"
+            | "_netdev"
+            | "user"
+            | "users"
+            | "rw"
+            | "ro"
+            | "errors=remount-ro"
     );
     !systemds && !of_fstab
 }
@@ -279,7 +288,12 @@ mod tests {
             ..FileSystem::default()
         };
         let lines = parse(&mount_line("/srv/my data", &system));
-        let line = lines.first().map(|line| (line.what.as_str(), line.mount_point.as_deref()));
-        assert_eq!(line, Some(("/dev/disk/by-label/my\\x20data", Some("/srv/my data"))));
+        let line = lines
+            .first()
+            .map(|line| (line.what.as_str(), line.mount_point.as_deref()));
+        assert_eq!(
+            line,
+            Some(("/dev/disk/by-label/my\\x20data", Some("/srv/my data")))
+        );
     }
 }

@@ -146,15 +146,15 @@ fn disable(etc: &mut Node, units: &BTreeSet<String>) {
     let names = |name: &OsStr| name.to_str().is_some_and(|name| units.contains(name));
     directory.retain(|name, node| match node {
         // An alias leads to the unit, and has another name.
-        Node::Symlink(_, target) => {
-            names(name) || !Path::new(target).file_name().is_some_and(names)
-        }
+        Node::Symlink(_, target) => names(name) || !Path::new(target).file_name().is_some_and(names),
         _ => true,
     });
     for (name, node) in directory.iter_mut() {
-        let is_dependencies = name
-            .to_str()
-            .is_some_and(|name| [".wants", ".requires", ".upholds"].iter().any(|end| name.ends_with(end)));
+        let is_dependencies = name.to_str().is_some_and(|name| {
+            [".wants", ".requires", ".upholds"]
+                .iter()
+                .any(|end| name.ends_with(end))
+        });
         if let Some(entries) = node.entries_mut().filter(|_| is_dependencies) {
             entries.retain(|name, _| !names(name));
         }
@@ -182,12 +182,8 @@ mod tests {
         let pool = pool(place.path());
         let mut base = Node::directory(5);
         let id = pool.add(b"old\n", false).unwrap();
-        base.put(
-            Path::new("bash.bashrc"),
-            Node::File(Meta::root(0o640, 5), id),
-            5,
-        )
-        .unwrap();
+        base.put(Path::new("bash.bashrc"), Node::File(Meta::root(0o640, 5), id), 5)
+            .unwrap();
         let accounts = Declared {
             users: vec![User {
                 name: "app".into(),

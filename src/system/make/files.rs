@@ -63,7 +63,9 @@ pub fn sources(config: &Config, base: &Path) -> Vec<PathBuf> {
 
 fn entry(path: &str, file: &EtcFile, base: &Path) -> Result<Entry, FileError> {
     let content = match file {
-        EtcFile { link: Some(target), .. } => Content::Link(target.clone()),
+        EtcFile {
+            link: Some(target), ..
+        } => Content::Link(target.clone()),
         EtcFile { text: Some(text), .. } => Content::File(text.clone().into_bytes()),
         EtcFile {
             source: Some(source), ..
@@ -86,7 +88,11 @@ fn entry(path: &str, file: &EtcFile, base: &Path) -> Result<Entry, FileError> {
         mode: file.mode.clone(),
     })?;
     Ok(Entry {
-        mode: if matches!(content, Content::Link(_)) { 0o777 } else { mode },
+        mode: if matches!(content, Content::Link(_)) {
+            0o777
+        } else {
+            mode
+        },
         content,
         user: file.user.clone(),
         group: file.group.clone(),
@@ -106,7 +112,10 @@ fn sysctl(settings: &BTreeMap<String, String>, made: &mut Contribution) {
 }
 
 fn lines(lines: &[String]) -> String {
-    lines.iter().map(|line| format!("{}\n", line.trim_end())).collect()
+    lines
+        .iter()
+        .map(|line| format!("{}\n", line.trim_end()))
+        .collect()
 }
 
 #[cfg(test)]
@@ -135,7 +144,10 @@ mod tests {
         assert_eq!(made.etc["motd"].mode, 0o600);
         assert_eq!(made.text("app/app.conf"), "a\n");
         assert_eq!(
-            (made.etc["app/app.conf"].user.as_str(), made.etc["app/app.conf"].group.as_str()),
+            (
+                made.etc["app/app.conf"].user.as_str(),
+                made.etc["app/app.conf"].group.as_str()
+            ),
             ("app", "adm")
         );
         assert_eq!(made.text("app/link"), "-> app.conf");
@@ -145,9 +157,15 @@ mod tests {
     fn faults_name_the_option() {
         let at = Path::new("/nowhere");
         for (text, part) in [
-            ("[etc.motd]\nsource = \"x\"\n", "etc.\"motd\": /nowhere/x can't be read"),
+            (
+                "[etc.motd]\nsource = \"x\"\n",
+                "etc.\"motd\": /nowhere/x can't be read",
+            ),
             ("[etc.motd]\nmode = \"rw\"\n", "mode \"rw\" is no number"),
-            ("[etc.\"../passwd\"]\ntext = \"\"\n", "a path below /etc is needed"),
+            (
+                "[etc.\"../passwd\"]\ntext = \"\"\n",
+                "a path below /etc is needed",
+            ),
             ("[etc.\"/passwd\"]\ntext = \"\"\n", "a path below /etc is needed"),
         ] {
             let error = made(text, at).unwrap_err().to_string();
@@ -163,8 +181,14 @@ mod tests {
             Path::new("/"),
         )
         .unwrap();
-        assert!(made.text("sysctl.d/60-keel.conf").ends_with("vm.swappiness = 10\n"));
-        assert!(made.text("tmpfiles.d/keel.conf").ends_with("d /srv/x 0755 root root\n"));
+        assert!(
+            made.text("sysctl.d/60-keel.conf")
+                .ends_with("vm.swappiness = 10\n")
+        );
+        assert!(
+            made.text("tmpfiles.d/keel.conf")
+                .ends_with("d /srv/x 0755 root root\n")
+        );
         assert!(made.text("sudoers.d/keel").contains("%adm ALL="));
         assert_eq!(made.etc["sudoers.d/keel"].mode, 0o440);
     }

@@ -58,7 +58,11 @@ fn rules(firewall: &Firewall) -> String {
             rule(&format!("{protocol} dport {{ {} }} accept", list(ports)));
         }
     }
-    for line in firewall.extra_input_rules.lines().filter(|line| !line.trim().is_empty()) {
+    for line in firewall
+        .extra_input_rules
+        .lines()
+        .filter(|line| !line.trim().is_empty())
+    {
         rule(line.trim());
     }
     let mut text = "table inet keel\ndelete table inet keel\ntable inet keel {\n".to_owned();

@@ -44,9 +44,7 @@ pub fn locales(system: &System) -> Vec<String> {
 pub fn locale_gen(locales: &[String]) -> String {
     let line = |name: &String| {
         let bare = name.split('@').next().unwrap_or_default();
-        let charset = bare
-            .split_once('.')
-            .map_or("ISO-8859-1", |(_, charset)| charset);
+        let charset = bare.split_once('.').map_or("ISO-8859-1", |(_, charset)| charset);
         format!("{name} {charset}\n")
     };
     locales.iter().map(line).collect()
@@ -100,7 +98,14 @@ fn xkb(name: &str) -> (&str, &str) {
             let layout = if layout == "la" { "latam" } else { layout };
             let is_charset = variant.starts_with("latin") || variant.starts_with("utf");
             let variant = variant.strip_prefix("latin1-").unwrap_or(variant);
-            (layout, if is_charset && !variant.contains("dead") { "" } else { variant })
+            (
+                layout,
+                if is_charset && !variant.contains("dead") {
+                    ""
+                } else {
+                    variant
+                },
+            )
         }
     }
 }
@@ -146,7 +151,11 @@ mod tests {
 
     #[test]
     fn character_sets_of_locales() {
-        let names = ["de_DE".to_owned(), "de_DE.UTF-8@euro".to_owned(), "ja_JP.EUC-JP".to_owned()];
+        let names = [
+            "de_DE".to_owned(),
+            "de_DE.UTF-8@euro".to_owned(),
+            "ja_JP.EUC-JP".to_owned(),
+        ];
         assert_eq!(
             locale_gen(&names),
             "de_DE ISO-8859-1\nde_DE.UTF-8@euro UTF-8\nja_JP.EUC-JP EUC-JP\n"

@@ -29,7 +29,9 @@ pub enum InitrdError {
     #[error(transparent)]
     Build(#[from] BuildError),
     /// There is no keel-init.
-    #[error("keel.lock pins no keel-init (programs.keel-init): `keel update` does, with a keel-init beside keel")]
+    #[error(
+        "keel.lock pins no keel-init (programs.keel-init): `keel update` does, with a keel-init beside keel"
+    )]
     NoInit,
     /// A directory for the build.
     #[error("{0}: {1}")]

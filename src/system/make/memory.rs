@@ -30,7 +30,10 @@ impl Inputs {
             hash.update(part);
         }
         let digest = hash.finalize();
-        Self(format!("{what}-{}", hex(digest.get(..NAME_BYTES).unwrap_or(&digest))))
+        Self(format!(
+            "{what}-{}",
+            hex(digest.get(..NAME_BYTES).unwrap_or(&digest))
+        ))
     }
 }
 

@@ -120,9 +120,14 @@ mod tests {
 
     #[test]
     fn nameservers_go_to_whoever_writes_resolv_conf() {
-        let servers = |config: &mut Config| config.networking.nameservers = vec!["192.0.2.1".into(), "::2".into()];
+        let servers =
+            |config: &mut Config| config.networking.nameservers = vec!["192.0.2.1".into(), "::2".into()];
         let plain = made(servers);
-        assert!(plain.text("resolv.conf").ends_with("nameserver 192.0.2.1\nnameserver ::2\n"));
+        assert!(
+            plain
+                .text("resolv.conf")
+                .ends_with("nameserver 192.0.2.1\nnameserver ::2\n")
+        );
         let managed = made(|config| {
             servers(config);
             config.networking.networkmanager = Enable { enable: true };

@@ -23,10 +23,17 @@ pub fn contribute(config: &Config, made: &mut Contribution) {
         if user.normal {
             // Copied from the skeleton once; owner and mode are given when it's made, and are the user's later.
             let home = home_of(name, user);
-            homes.push_str(&format!("C {} :0700 :{name} :{} - /etc/skel\n", escape(&home), group_of(name, user)));
+            homes.push_str(&format!(
+                "C {} :0700 :{name} :{} - /etc/skel\n",
+                escape(&home),
+                group_of(name, user)
+            ));
         }
         if user.linger {
-            lingering.push_str(&format!("f /var/lib/systemd/linger/{} 0644 root root\n", escape(name)));
+            lingering.push_str(&format!(
+                "f /var/lib/systemd/linger/{} 0644 root root\n",
+                escape(name)
+            ));
         }
         if !user.ssh_keys.is_empty() {
             let mut lines = String::new();
@@ -57,7 +64,9 @@ pub fn group_of<'a>(name: &'a str, user: &'a User) -> &'a str {
 
 // tmpfiles.d(5): blanks are escaped as in C, and % begins a specifier.
 fn escape(path: &str) -> String {
-    path.replace('\\', "\\\\").replace(' ', "\\x20").replace('%', "%%")
+    path.replace('\\', "\\\\")
+        .replace(' ', "\\x20")
+        .replace('%', "%%")
 }
 
 #[cfg(test)]

@@ -41,7 +41,10 @@ pub fn environment(variables: &BTreeMap<String, String>, made: &mut Contribution
         let _ = writeln!(
             systemd,
             "{name}=\"{}\"",
-            value.replace('\\', "\\\\").replace('"', "\\\"").replace('$', "\\$")
+            value
+                .replace('\\', "\\\\")
+                .replace('"', "\\\"")
+                .replace('$', "\\$")
         );
     }
     made.stamped("environment", OPTION, &pam);
@@ -148,7 +151,10 @@ fn git_section(
                     });
                 }
             };
-            let value = value.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+            let value = value
+                .replace('\\', "\\\\")
+                .replace('"', "\\\"")
+                .replace('\n', "\\n");
             let _ = writeln!(text, "\t{key} = \"{value}\"");
         }
     }
@@ -182,7 +188,10 @@ mod tests {
              bash.interactive_shell_init = \"fastfetch --logo debian\"\n",
         );
         assert!(made.text("starship.toml").ends_with("\nadd_newline = false\n"));
-        assert!(made.text("bash.bashrc.d/60-starship.sh").contains("starship init bash"));
+        assert!(
+            made.text("bash.bashrc.d/60-starship.sh")
+                .contains("starship init bash")
+        );
         assert!(
             made.text("bash.bashrc.d/70-init.sh")
                 .ends_with("\nfastfetch --logo debian\n")

@@ -68,7 +68,11 @@ fn openssh(ssh: &OpenSsh, made: &mut Contribution) {
         &format!("[Unit]\nWants={HOST_KEYS}\nAfter={HOST_KEYS}\nX-Reload-Triggers=/etc/{SSHD}\n"),
     );
     made.enable("ssh.service", "multi-user.target.wants", OPTION);
-    made.link("systemd/system/sshd.service", OPTION, "/usr/lib/systemd/system/ssh.service");
+    made.link(
+        "systemd/system/sshd.service",
+        OPTION,
+        "/usr/lib/systemd/system/ssh.service",
+    );
 }
 
 fn timesyncd(timesyncd: &Timesyncd, made: &mut Contribution) {
@@ -110,12 +114,18 @@ mod tests {
              PermitRootLogin prohibit-password\nAuthorizedKeysFile .ssh/authorized_keys .ssh/authorized_keys2 \
              /etc/ssh/authorized_keys.d/%u\nX11Forwarding no\n"
         ));
-        assert!(made.text("systemd/system/ssh.service.d/50-keel.conf").contains("X-Reload-Triggers=/etc/ssh/sshd_config.d"));
+        assert!(
+            made.text("systemd/system/ssh.service.d/50-keel.conf")
+                .contains("X-Reload-Triggers=/etc/ssh/sshd_config.d")
+        );
         assert_eq!(
             made.text("systemd/system/multi-user.target.wants/ssh.service"),
             "-> /usr/lib/systemd/system/ssh.service"
         );
-        assert!(!made.etc.keys().any(|path| path.contains("host_")), "no key is made here");
+        assert!(
+            !made.etc.keys().any(|path| path.contains("host_")),
+            "no key is made here"
+        );
     }
 
     #[test]

@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use super::contribution::Contribution;
 use crate::config::{Config, Unit};
-use crate::system::units::{Kind, UnitName};
 use crate::system::units::parse::{Assignment, parse};
+use crate::system::units::{Kind, UnitName};
 
 /// Where units of the configuration lie, below `/etc`.
 const DIRECTORY: &str = "systemd/system";
@@ -45,7 +45,8 @@ fn one(
     fragment: &dyn Fn(&str) -> Option<String>,
     made: &mut Contribution,
 ) -> Result<(), String> {
-    let parsed = UnitName::parse(name).ok_or("this is no unit's name: one ends with .service, .timer and so on")?;
+    let parsed =
+        UnitName::parse(name).ok_or("this is no unit's name: one ends with .service, .timer and so on")?;
     let option = format!("units.{name:?}");
     if unit.mask {
         made.link(format!("{DIRECTORY}/{name}"), &option, "/dev/null");
@@ -110,9 +111,14 @@ fn own_text(unit: &Unit) -> Result<Option<String>, String> {
             let mut text = String::new();
             for (section, keys) in &unit.sections {
                 let _ = writeln!(text, "[{section}]");
-                for (key, value) in keys.iter().flat_map(|(key, values)| values.iter().map(move |v| (key, v))) {
+                for (key, value) in keys
+                    .iter()
+                    .flat_map(|(key, values)| values.iter().map(move |v| (key, v)))
+                {
                     if value.contains('\n') {
-                        return Err(format!("{section}.{key} holds a line break: write a list for several lines"));
+                        return Err(format!(
+                            "{section}.{key} holds a line break: write a list for several lines"
+                        ));
                     }
                     let _ = writeln!(text, "{key}={value}");
                 }
@@ -146,7 +152,13 @@ fn links(name: &str, parsed: &UnitName<'_>, unit: &Unit, text: &str) -> Vec<Stri
     let install = parse(text.as_bytes());
     let values = |key: &str| -> Vec<String> {
         let mut values: Vec<String> = Vec::new();
-        for Assignment { section, key: found, value, .. } in &install.assignments {
+        for Assignment {
+            section,
+            key: found,
+            value,
+            ..
+        } in &install.assignments
+        {
             if section == "Install" && found == key {
                 if value.is_empty() {
                     values.clear();
@@ -166,14 +178,28 @@ fn links(name: &str, parsed: &UnitName<'_>, unit: &Unit, text: &str) -> Vec<Stri
         name.to_owned()
     };
     let mut links = Vec::new();
-    for (key, directory) in [("WantedBy", "wants"), ("RequiredBy", "requires"), ("UpheldBy", "upholds")] {
-        links.extend(values(key).into_iter().map(|above| format!("{above}.{directory}/{enabled}")));
+    for (key, directory) in [
+        ("WantedBy", "wants"),
+        ("RequiredBy", "requires"),
+        ("UpheldBy", "upholds"),
+    ] {
+        links.extend(
+            values(key)
+                .into_iter()
+                .map(|above| format!("{above}.{directory}/{enabled}")),
+        );
     }
-    links.extend(unit.wanted_by.iter().map(|above| format!("{above}.wants/{enabled}")));
+    links.extend(
+        unit.wanted_by
+            .iter()
+            .map(|above| format!("{above}.wants/{enabled}")),
+    );
     links.extend(values("Alias").into_iter().filter(|alias| alias != name));
     for link in &mut links {
         // The specifiers that [Install] may hold, as far as they are in use.
-        *link = link.replace("%i", parsed.instance.unwrap_or_default()).replace("%%", "%");
+        *link = link
+            .replace("%i", parsed.instance.unwrap_or_default())
+            .replace("%%", "%");
     }
     links.sort_unstable();
     links.dedup();
@@ -192,7 +218,9 @@ mod tests {
     fn made(text: &str) -> Result<Contribution, UnitError> {
         let config: Config = toml::from_str(text).unwrap();
         let packages = |name: &str| match name {
-            "nginx.service" => Some("[Service]\nExecStart=/usr/sbin/nginx\n[Install]\nWantedBy=multi-user.target\n".to_owned()),
+            "nginx.service" => Some(
+                "[Service]\nExecStart=/usr/sbin/nginx\n[Install]\nWantedBy=multi-user.target\n".to_owned(),
+            ),
             "getty@.service" => Some("[Install]\nWantedBy=getty.target\nDefaultInstance=tty1\n".to_owned()),
             _ => None,
         };
@@ -229,7 +257,10 @@ mod tests {
              [switch]\nkeep = [\"db.service\"]\n",
         )
         .unwrap();
-        assert!(made.text("systemd/system/nginx.service.d/limits.conf").ends_with("LimitNOFILE=9\n"));
+        assert!(
+            made.text("systemd/system/nginx.service.d/limits.conf")
+                .ends_with("LimitNOFILE=9\n")
+        );
         assert!(made.text("systemd/system/nginx.service.d/50-keel.conf").ends_with(
             "[Unit]\nX-Restart-Triggers=/etc/x\nX-Reload-Triggers=/etc/nginx/nginx.conf\nX-Switch=reload\n"
         ));
@@ -239,12 +270,16 @@ mod tests {
                 "-> /usr/lib/systemd/system/nginx.service"
             );
         }
-        assert!(made.text("systemd/system/db.service.d/60-keel-switch.conf").ends_with("X-Switch=keep\n"));
+        assert!(
+            made.text("systemd/system/db.service.d/60-keel-switch.conf")
+                .ends_with("X-Switch=keep\n")
+        );
     }
 
     #[test]
     fn masks_and_what_is_disabled() {
-        let made = made("[units.\"a.timer\"]\nmask = true\n[units.\"nginx.service\"]\nenable = false\n").unwrap();
+        let made =
+            made("[units.\"a.timer\"]\nmask = true\n[units.\"nginx.service\"]\nenable = false\n").unwrap();
         assert_eq!(made.text("systemd/system/a.timer"), "-> /dev/null");
         assert_eq!(Vec::from_iter(&made.disabled), ["a.timer", "nginx.service"]);
         assert_eq!(made.etc.len(), 1);
@@ -264,7 +299,10 @@ mod tests {
     #[test]
     fn faults_name_the_unit() {
         for (text, part) in [
-            ("[units.\"none.service\"]\n", "units.\"none.service\": no package brings this unit"),
+            (
+                "[units.\"none.service\"]\n",
+                "units.\"none.service\": no package brings this unit",
+            ),
             ("[units.\"x\"]\ntext = \"\"\n", "this is no unit's name"),
             (
                 "[units.\"x.service\"]\ntext = \"\"\nsections.Unit.A = [\"b\"]\n",

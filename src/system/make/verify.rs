@@ -107,10 +107,17 @@ pub fn inside(usr: &Path, etc: &Path, units: &[String]) -> Result<u8, VerifyErro
     let failed_call = |what: &'static str| move |errno: nix::errno::Errno| failed(what)(errno.into());
     unshare(CloneFlags::CLONE_NEWNS).map_err(failed_call("a mount namespace"))?;
     let bind = |from: &Path, to: &Path| {
-        mount(Some(from), to, None::<&str>, MsFlags::MS_BIND | MsFlags::MS_REC, None::<&str>)
+        mount(
+            Some(from),
+            to,
+            None::<&str>,
+            MsFlags::MS_BIND | MsFlags::MS_REC,
+            None::<&str>,
+        )
     };
     let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
-    mount(None::<&str>, "/", None::<&str>, private, None::<&str>).map_err(failed_call("a mount namespace"))?;
+    mount(None::<&str>, "/", None::<&str>, private, None::<&str>)
+        .map_err(failed_call("a mount namespace"))?;
     // Below /proc nothing is in the way of anybody, and the directory is there on every machine.
     let root = Path::new("/tmp");
     let usr_from = std::fs::canonicalize(usr).map_err(failed("/usr"))?;
@@ -120,13 +127,20 @@ pub fn inside(usr: &Path, etc: &Path, units: &[String]) -> Result<u8, VerifyErro
     let [usr, etc] = handles;
     let (usr, etc) = (usr.map_err(failed("/usr"))?, etc.map_err(failed("/etc"))?);
     let here = |file: &std::fs::File| crate::sys::mount::proc_path(std::os::fd::AsFd::as_fd(file));
-    mount(Some("tmpfs"), root, Some("tmpfs"), MsFlags::empty(), Some("mode=0755"))
-        .map_err(failed_call("a root for it"))?;
+    mount(
+        Some("tmpfs"),
+        root,
+        Some("tmpfs"),
+        MsFlags::empty(),
+        Some("mode=0755"),
+    )
+    .map_err(failed_call("a root for it"))?;
     for name in DIRECTORIES {
         std::fs::create_dir(root.join(name)).map_err(failed("a root for it"))?;
     }
     for name in ["bin", "sbin", "lib", "lib64"] {
-        std::os::unix::fs::symlink(format!("usr/{name}"), root.join(name)).map_err(failed("a root for it"))?;
+        std::os::unix::fs::symlink(format!("usr/{name}"), root.join(name))
+            .map_err(failed("a root for it"))?;
     }
     bind(Path::new(&here(&usr)), &root.join("usr")).map_err(failed_call("/usr"))?;
     bind(Path::new(&here(&etc)), &root.join("etc")).map_err(failed_call("/etc"))?;
@@ -151,7 +165,14 @@ mod tests {
         made.stamped("systemd/system/a.service", "units.\"a.service\"", "");
         made.drop_in("b@.service", "x", "units.\"b@.service\"", "");
         made.drop_in("ssh.service", "x", "services.openssh", "");
-        made.link("systemd/system/x.target.wants/a.service", "units.\"a.service\"", "x");
-        assert_eq!(Vec::from_iter(written(&made).keys()), [&"a.service", &"b@.service"]);
+        made.link(
+            "systemd/system/x.target.wants/a.service",
+            "units.\"a.service\"",
+            "x",
+        );
+        assert_eq!(
+            Vec::from_iter(written(&made).keys()),
+            [&"a.service", &"b@.service"]
+        );
     }
 }
