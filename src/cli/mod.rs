@@ -11,6 +11,7 @@ mod generations;
 mod import;
 pub mod initrd;
 mod layer;
+mod make;
 mod output;
 mod profile;
 mod rehearse;
@@ -84,6 +85,12 @@ enum Verb {
     /// What builds a layer of packages; run in a sandbox.
     #[command(hide = true)]
     BuildLayer,
+    /// Asks a system's own systemd about units; started by `build`.
+    #[command(hide = true)]
+    VerifyUnits {
+        /// `/usr`, `/etc`, and the units.
+        arguments: Vec<String>,
+    },
     /// A stage of a build's sandbox; started by the one before.
     #[command(hide = true)]
     BuildStage {
@@ -187,6 +194,7 @@ impl Verb {
             Verb::Guard { .. } => "guard",
             Verb::Healthy => "healthy",
             Verb::BuildLayer => "build-layer",
+            Verb::VerifyUnits { .. } => "verify-units",
             Verb::BuildStage { .. } => "build-stage",
         }
     }
@@ -207,6 +215,7 @@ impl Verb {
                 done(crate::activate::confirm_now().context("no switch waits for a confirmation"))
             }
             Verb::Status(args) => activate::status(&args),
+            Verb::VerifyUnits { arguments } => make::verify_units(&arguments),
             Verb::Copy(args) => done(copy::run(&args)),
             Verb::Etc(args) => etc::run(&args),
             Verb::Gc(args) => done(gc::run(&args)),
