@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -19,6 +20,7 @@ use super::dpkg::{Dpkg, DpkgError};
 use super::pack::{self, PackError};
 use super::stub;
 use super::unpack::{self, UnpackError};
+use crate::init::modules::glob_match;
 
 /// Where the root is made.
 const ROOT: &str = "/build/root";
@@ -140,9 +142,9 @@ pub fn build() -> Result<(), BuilderError> {
         Some((path, file)) => {
             let failed = |error: UnpackError| BuilderError::Unpack(path.clone(), error.to_string());
             let mut stream = zstd::Decoder::new(file).map_err(at(path))?;
-            unpack::unpack(&mut stream, Path::new("/")).map_err(failed)?;
+            unpack::unpack(&mut stream, Path::new("/"), &|_| false).map_err(failed)?;
         }
-        None => bootstrap(&packages)?,
+        None => bootstrap(&layer, &packages)?,
     }
     install(&layer, &packages)?;
     let failed = at(&out);
@@ -278,7 +280,13 @@ fn essential(controls: &[Control]) -> BTreeSet<usize> {
 }
 
 // Unpacks what dpkg needs to run at all; it installs the same again.
-fn bootstrap(packages: &[Package]) -> Result<(), BuilderError> {
+fn bootstrap(layer: &Description, packages: &[Package]) -> Result<(), BuilderError> {
+    // dpkg would leave there what it doesn't install itself.
+    let excluded = |path: &Path| {
+        let path = Path::new("/").join(path);
+        let mut patterns = layer.exclude.iter();
+        patterns.any(|pattern| glob_match(pattern.as_bytes(), path.as_os_str().as_bytes()))
+    };
     let controls = controls(packages);
     let essential = essential(&controls);
     if essential.is_empty() {
@@ -297,7 +305,7 @@ fn bootstrap(packages: &[Package]) -> Result<(), BuilderError> {
         let mut deb = Deb::new(file).map_err(failed)?;
         let _control = deb.control().map_err(failed)?;
         let mut data = deb.archive("data.tar").map_err(failed)?;
-        unpack::unpack(&mut data, Path::new("/"))
+        unpack::unpack(&mut data, Path::new("/"), &excluded)
             .map_err(|error| BuilderError::Unpack(path.to_owned(), error.to_string()))?;
     }
     for directory in ["info", "parts", "triggers", "updates", "alternatives"] {
