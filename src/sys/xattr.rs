@@ -31,3 +31,24 @@ pub fn get(path: &Path, name: &str, limit: usize) -> io::Result<Option<Vec<u8>>>
         },
     }
 }
+
+/// Gives `path` (links not followed) the attribute `name`.
+pub fn set(path: &Path, name: &str, value: &[u8]) -> io::Result<()> {
+    let c_path = CString::new(path.as_os_str().as_bytes())?;
+    let c_name = CString::new(name)?;
+    // SAFETY: both names end in NUL and outlive the call; the kernel reads `value.len()` bytes of `value`.
+    let result = unsafe {
+        libc::lsetxattr(
+            c_path.as_ptr(),
+            c_name.as_ptr(),
+            value.as_ptr().cast(),
+            value.len(),
+            0,
+        )
+    };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
