@@ -68,7 +68,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
         };
         outln!(
             "{mark} {}  {:versions$}  {}",
-            style.paint(Ink::Bold, &format!("{:names$}", hit.name)),
+            style.paint(Ink::Bold, format!("{:names$}", hit.name)),
             hit.version,
             hit.summary
         )?;

@@ -120,22 +120,27 @@ fn nearest(name: &str, index: &Index<'_>) -> Vec<String> {
             .any(|word| word.eq_ignore_ascii_case(name))
     };
     let mut ranked: Vec<(usize, &str)> = Vec::new();
+    let apart = |other: &str| {
+        let is_near = other.len().abs_diff(name.len()) <= allowed;
+        is_near
+            .then(|| distance(name, other))
+            .filter(|apart| *apart <= allowed)
+    };
     for other in index.names() {
-        if other.len().abs_diff(name.len()) <= allowed {
-            let distance = distance(name, other);
-            if distance <= allowed {
-                ranked.push((distance, other));
-                continue;
-            }
-        }
-        if has_word(other) {
-            ranked.push((allowed + 1, other));
+        // "firefox" is nearer to "firefox-esr" than its length says.
+        let begins = other.split('-').next().unwrap_or(other);
+        let whole = apart(other).map(|apart| 2 * apart);
+        let beginning = apart(begins).map(|apart| 2 * apart + 1);
+        if let Some(rank) = whole.into_iter().chain(beginning).min() {
+            ranked.push((rank, other));
+        } else if has_word(other) {
+            ranked.push((2 * allowed + 2, other));
         } else if index
             .named(other)
             .first()
             .is_some_and(|package| package.paragraph.text().contains(name) && has_word(package.summary()))
         {
-            ranked.push((allowed + 2, other));
+            ranked.push((2 * allowed + 3, other));
         }
     }
     // Of two that are as near, the shorter one.
@@ -188,8 +193,10 @@ mod tests {
     #[test]
     fn slips_are_seen() {
         let found = found(&["ripgrep", "firefox-esr", "vim", "vim-tiny", "vile"], "vimm");
-        assert_eq!(found[0].near, ["vim", "vile"]);
+        assert_eq!(found[0].near, ["vim", "vim-tiny", "vile"]);
         assert!(found[0].suites.is_empty());
+        let found = self::found(&["firehol", "firefox-esr", "firefox-esr-l10n-de"], "firefoks");
+        assert_eq!(found[0].near.first().map(String::as_str), Some("firefox-esr"));
     }
 
     #[test]
