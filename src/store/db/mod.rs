@@ -20,8 +20,8 @@ use super::path::{PathError, StorePath};
 
 pub use closure::Direction;
 pub use graph::Graph;
-pub use info::PathInfo;
 pub(crate) use info::sha256;
+pub use info::{DerivationOutputs, PathInfo};
 
 /// The only schema that is read and written: that of Nix since 2.4.
 const SCHEMA: u32 = 10;
