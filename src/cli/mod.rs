@@ -3,6 +3,7 @@
 mod activate;
 pub mod boot;
 mod build;
+mod configuration;
 mod copy;
 mod etc;
 mod gc;
@@ -13,9 +14,11 @@ mod make;
 mod output;
 mod profile;
 mod rehearse;
+mod search;
 mod settings;
 mod store;
 mod units;
+mod update;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -62,7 +65,9 @@ enum Verb {
     Key(copy::KeyArgs),
     Profile(profile::Args),
     Rehearse(rehearse::Args),
+    Search(search::Args),
     Store(store::Args),
+    Update(update::Args),
     /// The executor of a switch; started by systemd.
     #[command(hide = true)]
     Execute {
@@ -181,7 +186,9 @@ impl Verb {
             Verb::Key(_) => "key",
             Verb::Profile(_) => "profile",
             Verb::Rehearse(_) => "rehearse",
+            Verb::Search(_) => "search",
             Verb::Store(_) => "store",
+            Verb::Update(_) => "update",
             Verb::Execute { .. } => "execute",
             Verb::Guard { .. } => "guard",
             Verb::Healthy => "healthy",
@@ -216,7 +223,9 @@ impl Verb {
             Verb::Key(args) => done(copy::key(&args)),
             Verb::Profile(args) => done(profile::run(&args)),
             Verb::Rehearse(args) => rehearse::run(&args),
+            Verb::Search(args) => search::run(&args),
             Verb::Store(args) => store::run(&args),
+            Verb::Update(args) => update::run(&args),
             Verb::Execute { request } => {
                 let result = crate::activate::execute(&request, &machine()?);
                 done(result.map_err(anyhow::Error::msg))
