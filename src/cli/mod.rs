@@ -11,6 +11,7 @@ mod generations;
 mod import;
 pub mod initrd;
 mod make;
+mod layer;
 mod output;
 mod profile;
 mod rehearse;
@@ -91,6 +92,9 @@ enum Verb {
         /// `/usr`, `/etc`, and the units.
         arguments: Vec<String>,
     },
+    /// What builds a layer of packages; run in a sandbox.
+    #[command(hide = true)]
+    BuildLayer,
     /// A stage of a build's sandbox; started by the one before.
     #[command(hide = true)]
     BuildStage {
@@ -193,6 +197,7 @@ impl Verb {
             Verb::Guard { .. } => "guard",
             Verb::Healthy => "healthy",
             Verb::VerifyUnits { .. } => "verify-units",
+            Verb::BuildLayer => "build-layer",
             Verb::BuildStage { .. } => "build-stage",
         }
     }
@@ -242,6 +247,7 @@ impl Verb {
                 }
                 Ok(0)
             }
+            Verb::BuildLayer => Ok(layer::run()),
             Verb::BuildStage { stage, argument } => build::stage(stage, &argument),
         }
     }
