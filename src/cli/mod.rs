@@ -4,6 +4,7 @@ mod activate;
 pub mod boot;
 mod build;
 mod copy;
+mod diff;
 mod etc;
 mod gc;
 mod generations;
@@ -49,6 +50,7 @@ enum Verb {
     /// What runs, what was booted, what the next boot will be.
     Status(activate::StatusArgs),
     Copy(copy::Args),
+    Diff(diff::Args),
     Etc(etc::Args),
     Gc(gc::Args),
     Generations(generations::Args),
@@ -160,6 +162,7 @@ impl Verb {
             Verb::Confirm => "confirm",
             Verb::Status(_) => "status",
             Verb::Copy(_) => "copy",
+            Verb::Diff(_) => "diff",
             Verb::Etc(_) => "etc",
             Verb::Gc(_) => "gc",
             Verb::Generations(_) => "generations",
@@ -192,6 +195,7 @@ impl Verb {
             }
             Verb::Status(args) => activate::status(&args),
             Verb::Copy(args) => done(copy::run(&args)),
+            Verb::Diff(args) => done(diff::run(&args)),
             Verb::Etc(args) => etc::run(&args),
             Verb::Gc(args) => done(gc::run(&args)),
             Verb::Generations(args) => done(generations::run(&args)),
