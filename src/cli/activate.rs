@@ -1,10 +1,11 @@
 //! `keel switch`, `test`, `boot`, `dry-run`, `check`, `rollback`, `status`, `confirm`; `activate` is the same.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, anyhow};
 
+use super::output::color::{Ink, Style};
 use super::output::{self, outln};
 use crate::activate::{self, Event, Goal, Line, Machine, Options, Plan, Target, code, observe_systems, plan};
 use crate::boot::record::{Record, TrialState};
@@ -158,13 +159,13 @@ pub(super) fn rollback(args: &RollbackArgs) -> Result<u8> {
 }
 
 fn go(machine: &Machine, options: &Options, json: bool) -> Result<u8> {
-    let colour = std::io::stderr().is_terminal();
+    let style = Style::stderr();
     let mut tell = |line: &Line| {
         // The switch goes on without its audience.
         let _ = if json {
             serde_json::to_string(line).map_or(Ok(()), |text| writeln!(std::io::stdout(), "{text}"))
         } else {
-            say(&line.event, colour)
+            say(&line.event, style)
         };
     };
     let (code, text) = activate::switch(machine, options, &mut tell)?;
@@ -177,9 +178,8 @@ fn go(machine: &Machine, options: &Options, json: bool) -> Result<u8> {
     Ok(code)
 }
 
-fn say(event: &Event, colour: bool) -> std::io::Result<()> {
+fn say(event: &Event, style: Style) -> std::io::Result<()> {
     let mut out = std::io::stderr();
-    let (dim, normal) = if colour { ("\x1b[2m", "\x1b[0m") } else { ("", "") };
     match event {
         Event::Plan { .. } | Event::Begin { .. } | Event::Phase { .. } | Event::End { .. } => Ok(()),
         Event::Unit { unit, verb, result } => {
@@ -190,7 +190,10 @@ fn say(event: &Event, colour: bool) -> std::io::Result<()> {
             };
             writeln!(out, "  {verb:8} {unit}{result}")
         }
-        Event::Pending { text } => writeln!(out, "  {dim}waiting for {text}{normal}"),
+        Event::Pending { text } => {
+            let waiting = format_args!("waiting for {text}");
+            writeln!(out, "  {}", style.paint(Ink::Dim, waiting))
+        }
         Event::Note { text } => writeln!(out, "  {text}"),
         Event::Warning { text } => writeln!(out, "keel: warning: {text}"),
         Event::Revert { reason } => writeln!(out, "keel: {reason}; going back to the old system"),

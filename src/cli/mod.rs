@@ -28,6 +28,9 @@ use clap::{Parser, Subcommand};
 #[derive(Debug, Parser)]
 #[command(name = "keel", version, disable_help_subcommand = true)]
 struct Cli {
+    /// When the output is coloured.
+    #[arg(long, global = true, value_enum, value_name = "WHEN", default_value = "auto")]
+    color: output::color::When,
     #[command(subcommand)]
     verb: Verb,
 }
@@ -116,7 +119,8 @@ pub fn main() -> ExitCode {
         .format_timestamp(None)
         .init();
     let arguments: Vec<OsString> = std::env::args_os().collect();
-    let verb = Cli::parse_from(as_activate(arguments)).verb;
+    let Cli { color, verb } = Cli::parse_from(as_activate(arguments));
+    output::color::choose(color);
     let name = verb.name();
     match verb.run() {
         Ok(code) => ExitCode::from(code),

@@ -4,7 +4,7 @@
 const LONGEST: usize = 128;
 
 /// The one of `known` that is nearest to `name`, when it is near at all.
-pub(super) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     if name.len() > LONGEST {
         return None;
     }
