@@ -87,7 +87,11 @@ fn packages_units_files_accounts_and_sizes_are_told() {
         let all = closure.lines().chain([system]);
         let size = |path: &str| {
             let row = store.query(&format!("select narSize from ValidPaths where path = '{path}'"));
-            row.chars().filter(char::is_ascii_digit).collect::<String>().parse::<u64>().unwrap()
+            row.chars()
+                .filter(char::is_ascii_digit)
+                .collect::<String>()
+                .parse::<u64>()
+                .unwrap()
         };
         all.map(size).sum()
     };
@@ -97,8 +101,14 @@ fn packages_units_files_accounts_and_sizes_are_told() {
 
     // The other way round.
     let text = diff(&store, &["2", "1"]);
-    assert!(text.contains("  D  base-files  13.1  -> 13") && text.contains("  R  vim "), "{text}");
-    assert!(text.contains("  parameter  - splash") && text.contains("  R  /etc/new.conf"), "{text}");
+    assert!(
+        text.contains("  D  base-files  13.1  -> 13") && text.contains("  R  vim "),
+        "{text}"
+    );
+    assert!(
+        text.contains("  parameter  - splash") && text.contains("  R  /etc/new.conf"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -112,7 +122,10 @@ fn a_system_has_many_names() {
     assert_eq!(diff(&store, &[]), same);
     assert_eq!(diff(&store, &["running", "default"]), same);
     let nothing = diff(&store, &["2", &second]);
-    assert!(nothing.contains("generation 2 -> generation 2\nnothing differs\n"), "{nothing}");
+    assert!(
+        nothing.contains("generation 2 -> generation 2\nnothing differs\n"),
+        "{nothing}"
+    );
 
     let refused = |arguments: &[&str]| fails(&mut store.keel(&[&["diff"], arguments].concat()), 1);
     assert!(refused(&["3", "2"]).contains("there is no generation 3; `keel generations` lists them"));
@@ -125,9 +138,15 @@ fn a_damaged_system_is_named_and_an_image_that_is_gone_is_a_warning() {
     let (_rootfs, store, [first, second]) = two();
     fs::remove_file(store.part(&first, "etc.cfs")).unwrap();
     let text = diff(&store, &["1", "2"]);
-    assert!(text.contains("warning: /nix/store/") && text.contains("-etc.cfs can't be read"), "{text}");
+    assert!(
+        text.contains("warning: /nix/store/") && text.contains("-etc.cfs can't be read"),
+        "{text}"
+    );
     assert!(text.contains("  U  base-files"), "{text}");
     fs::remove_file(store.at(&second).join("boot.json")).unwrap();
     let said = fails(&mut store.keel(&["diff", "1", "2"]), 1);
-    assert!(said.contains(&format!("{second} can't be compared")) && said.contains("boot.json"), "{said}");
+    assert!(
+        said.contains(&format!("{second} can't be compared")) && said.contains("boot.json"),
+        "{said}"
+    );
 }

@@ -14,6 +14,7 @@ mod output;
 mod profile;
 mod rehearse;
 mod settings;
+mod status;
 mod store;
 mod units;
 
@@ -50,8 +51,7 @@ enum Verb {
     Rollback(activate::RollbackArgs),
     /// Confirm that the machine can still be reached after `switch --confirm`.
     Confirm,
-    /// What runs, what was booted, what the next boot will be.
-    Status(activate::StatusArgs),
+    Status(status::Args),
     Copy(copy::Args),
     Diff(diff::Args),
     Etc(etc::Args),
@@ -197,7 +197,7 @@ impl Verb {
             Verb::Confirm => {
                 done(crate::activate::confirm_now().context("no switch waits for a confirmation"))
             }
-            Verb::Status(args) => activate::status(&args),
+            Verb::Status(args) => done(status::run(&args)),
             Verb::Copy(args) => done(copy::run(&args)),
             Verb::Diff(args) => done(diff::run(&args)),
             Verb::Etc(args) => etc::run(&args),

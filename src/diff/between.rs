@@ -125,7 +125,10 @@ pub fn between(layout: &Layout, from: &Side, to: &Side) -> Result<Diff, DiffErro
     let profile = Profile::open(layout.clone(), SYSTEM_PROFILE)?;
     let (old, new) = (Look::at(&profile, from)?, Look::at(&profile, to)?);
     let mut warnings = Vec::new();
-    let etc = match (old.tree(&old.spec.keel.etc_image), new.tree(&new.spec.keel.etc_image)) {
+    let etc = match (
+        old.tree(&old.spec.keel.etc_image),
+        new.tree(&new.spec.keel.etc_image),
+    ) {
         _ if old.spec.keel.etc_image == new.spec.keel.etc_image => Vec::new(),
         (Ok(old), Ok(new)) => etc::compare(&old, &new),
         (old, new) => {
@@ -285,12 +288,7 @@ fn closure_between(layout: &Layout, old: &Look<'_>, new: &Look<'_>, warnings: &m
     closure
 }
 
-fn count_paths(
-    layout: &Layout,
-    old: &Look<'_>,
-    new: &Look<'_>,
-    closure: &mut Closure,
-) -> Result<(), String> {
+fn count_paths(layout: &Layout, old: &Look<'_>, new: &Look<'_>, closure: &mut Closure) -> Result<(), String> {
     let directory = layout.physical(&layout.database_dir());
     // Opening makes one where there is none.
     if !directory.join("db.sqlite").exists() {

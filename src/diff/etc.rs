@@ -93,7 +93,9 @@ fn walk(
                 (&child.stat, "directory", Vec::new())
             }
             Inode::Leaf(id, _) => {
-                let Some(leaf) = image.leaves.get(id.0) else { continue };
+                let Some(leaf) = image.leaves.get(id.0) else {
+                    continue;
+                };
                 let (kind, content) = content(&leaf.content);
                 (&leaf.stat, kind, content)
             }
@@ -106,9 +108,9 @@ fn content(of: &LeafContent<RegularFile<Sha256HashValue>>) -> (&'static str, Vec
     let bytes = |text: &OsStr| text.as_encoded_bytes().to_vec();
     match of {
         LeafContent::Regular(RegularFile::Inline(bytes)) => ("file", bytes.to_vec()),
-        LeafContent::Regular(
-            RegularFile::External(digest, _) | RegularFile::ExternalNoVerity(digest, _),
-        ) => ("file", digest.to_hex().into_bytes()),
+        LeafContent::Regular(RegularFile::External(digest, _) | RegularFile::ExternalNoVerity(digest, _)) => {
+            ("file", digest.to_hex().into_bytes())
+        }
         LeafContent::Regular(RegularFile::Sparse(size)) => ("file", size.to_le_bytes().to_vec()),
         LeafContent::Symlink(target) => ("link", bytes(target)),
         LeafContent::BlockDevice(number) => ("block device", number.to_le_bytes().to_vec()),

@@ -135,10 +135,18 @@ fn of_number(profile: &Profile, generations: &[Generation], number: u64) -> Resu
             path: path.clone(),
         }),
         // Damage can't be cloned, and its text says all.
-        Err(_) => Err(match profile.generations()?.into_iter().find(|one| one.number == number) {
-            Some(Generation { system: Err(damage), .. }) => SideError::Damaged(number, damage),
-            _ => SideError::NoGeneration(number),
-        }),
+        Err(_) => Err(
+            match profile
+                .generations()?
+                .into_iter()
+                .find(|one| one.number == number)
+            {
+                Some(Generation {
+                    system: Err(damage), ..
+                }) => SideError::Damaged(number, damage),
+                _ => SideError::NoGeneration(number),
+            },
+        ),
     }
 }
 

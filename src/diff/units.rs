@@ -37,11 +37,7 @@ impl UnitChange {
 pub type Settings<'a> = dyn FnMut(&str) -> Vec<String> + 'a;
 
 /// Compares two records; `settings` is asked about the units whose text is another.
-pub fn compare(
-    old: &UnitsRecord<'_>,
-    new: &UnitsRecord<'_>,
-    settings: &mut Settings<'_>,
-) -> Vec<UnitChange> {
+pub fn compare(old: &UnitsRecord<'_>, new: &UnitsRecord<'_>, settings: &mut Settings<'_>) -> Vec<UnitChange> {
     let mut changes = Vec::new();
     for (name, difference) in quick_compare(old, new) {
         let (change, what) = match difference {

@@ -77,7 +77,11 @@ fn compare_text(one: &[u8], other: &[u8]) -> Ordering {
 /// By value, however many digits: nothing counts as 0.
 fn compare_numbers(one: &[u8], other: &[u8]) -> Ordering {
     let strip = |digits: &[u8]| -> Vec<u8> {
-        digits.iter().copied().skip_while(|digit| *digit == b'0').collect()
+        digits
+            .iter()
+            .copied()
+            .skip_while(|digit| *digit == b'0')
+            .collect()
     };
     let (one, other) = (strip(one), strip(other));
     one.len().cmp(&other.len()).then_with(|| one.cmp(&other))
@@ -170,7 +174,11 @@ mod tests {
             ("1.00010", Ordering::Equal, "1.10"),
             ("2.36-9+deb12u4", Ordering::Less, "2.36-9+deb12u10"),
             ("1-2-3", Ordering::Less, "1-2-4"),
-            ("99999999999999999999999999", Ordering::Greater, "9999999999999999"),
+            (
+                "99999999999999999999999999",
+                Ordering::Greater,
+                "9999999999999999",
+            ),
         ] {
             assert_eq!(compare(one, other), order, "{one} {other}");
             assert_eq!(compare(other, one), order.reverse(), "{other} {one}");

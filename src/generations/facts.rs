@@ -45,6 +45,17 @@ impl Mark {
             Self::Foreign => "foreign",
         }
     }
+
+    /// Why a generation that is this isn't deleted: goes on from "since it is".
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::Profile => "what the profile leads to",
+            Self::Default => "the default",
+            Self::LastGood => "the last good one",
+            Self::Foreign => "another system's, such as NixOS's",
+            Self::Running | Self::Booted | Self::Trial | Self::Pinned => self.name(),
+        }
+    }
 }
 
 /// How the last boot of a system went.

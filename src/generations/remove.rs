@@ -66,13 +66,16 @@ fn candidate(profile: &Profile, facts: &Facts) -> Candidate {
         created,
         system,
     } = &facts.generation;
-    let spec = system.as_ref().ok().and_then(|system| profile.boot_spec(system).ok());
+    let spec = system
+        .as_ref()
+        .ok()
+        .and_then(|system| profile.boot_spec(system).ok());
     let label = spec.map(|spec| spec.v1.label);
     Candidate {
         number: *number,
         created: *created,
         texts: facts.tag.iter().cloned().chain(label).collect(),
-        protection: facts.protection().map(super::Mark::name),
+        protection: facts.protection().map(super::Mark::reason),
     }
 }
 

@@ -83,7 +83,9 @@ pub struct Chosen {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SelectError {
     /// Nothing was asked for.
-    #[error("nothing says which generations: give numbers, or one of --older-than, --keep, --from, --to, --pattern")]
+    #[error(
+        "nothing says which generations: give numbers, or one of --older-than, --keep, --from, --to, --pattern"
+    )]
     Nothing,
     /// A named one doesn't exist.
     #[error("there is no generation {0}; nothing was deleted (`keel generations` lists them)")]
@@ -234,15 +236,22 @@ mod tests {
         );
         // In a range they are passed over, and said.
         let chosen = choose(&all(), &named(&["7..20"])).unwrap();
-        assert_eq!(
-            (chosen.numbers, chosen.kept),
-            (vec![7], vec![(8, "running")])
-        );
+        assert_eq!((chosen.numbers, chosen.kept), (vec![7], vec![(8, "running")]));
     }
 
     #[test]
     fn numbers_are_read() {
-        for bad in ["", "x", "3..", "..3", "7..3", "-3", "+3", "3...4", "99999999999999999999"] {
+        for bad in [
+            "",
+            "x",
+            "3..",
+            "..3",
+            "7..3",
+            "-3",
+            "+3",
+            "3...4",
+            "99999999999999999999",
+        ] {
             assert!(bad.parse::<Numbers>().is_err(), "{bad}");
         }
         assert_eq!("3".parse(), Ok(Numbers { first: 3, last: 3 }));

@@ -17,8 +17,10 @@ pub(super) use render::render;
 /// A system is a generation's number, a store path, or one of: running, booted, default (what boots when nobody chooses),
 /// newest.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  keel diff                 what the newest generation has other than what runs\n  \
-                        keel diff 41 42\n  keel diff booted running --json")]
+#[command(
+    after_help = "Examples:\n  keel diff                 what the newest generation has other than what runs\n  \
+                        keel diff 41 42\n  keel diff booted running --json"
+)]
 pub(super) struct Args {
     /// The system before.
     #[arg(value_name = "A", default_value = "running")]

@@ -22,7 +22,11 @@ pub(in crate::cli) fn render(diff: &Diff, style: Style) -> String {
     let (from, to) = (diff.from.name(), diff.to.name());
     line(
         &mut text,
-        format_args!("{} -> {}", style.paint(Ink::Bold, from), style.paint(Ink::Bold, to)),
+        format_args!(
+            "{} -> {}",
+            style.paint(Ink::Bold, from),
+            style.paint(Ink::Bold, to)
+        ),
     );
     if diff.is_empty() {
         line(&mut text, format_args!("nothing differs"));
@@ -179,7 +183,10 @@ fn boot(text: &mut String, diff: &Diff, style: Style) {
         line(text, format_args!("  kernel     {from} -> {to}"));
     }
     if change.kernel_rebuilt {
-        line(text, format_args!("  kernel     another build of the same version"));
+        line(
+            text,
+            format_args!("  kernel     another build of the same version"),
+        );
     }
     if change.initrd {
         line(text, format_args!("  initrd     another one"));
@@ -258,7 +265,12 @@ fn unit_details(change: &UnitChange) -> String {
 }
 
 fn listed(paths: &[String]) -> String {
-    let named = paths.iter().take(FILES_MAX).cloned().collect::<Vec<_>>().join(" ");
+    let named = paths
+        .iter()
+        .take(FILES_MAX)
+        .cloned()
+        .collect::<Vec<_>>()
+        .join(" ");
     match paths.len().saturating_sub(FILES_MAX) {
         0 => named,
         more => format!("{named} and {more} more"),
