@@ -43,6 +43,7 @@ enum Verb {
     /// Activate a system now; the next boot is as before.
     Test(activate::Args),
     Boot(boot::Args),
+    Build(build::Args),
     /// Say what a switch would do.
     DryRun(activate::Args),
     /// Look whether a system is intact.
@@ -160,6 +161,7 @@ impl Verb {
             Verb::Switch(_) => "switch",
             Verb::Test(_) => "test",
             Verb::Boot(_) => "boot",
+            Verb::Build(_) => "build",
             Verb::DryRun(_) => "dry-run",
             Verb::Check(_) => "check",
             Verb::Rollback(_) => "rollback",
@@ -191,6 +193,7 @@ impl Verb {
             Verb::Switch(args) => activate::run(Kind::Switch, &args),
             Verb::Test(args) => activate::run(Kind::Test, &args),
             Verb::Boot(args) => boot::run(&args),
+            Verb::Build(args) => build::run(&args),
             Verb::DryRun(args) => activate::run(Kind::DryRun, &args),
             Verb::Check(args) => activate::run(Kind::Check, &args),
             Verb::Rollback(args) => activate::rollback(&args),

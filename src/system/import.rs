@@ -297,12 +297,12 @@ fn record_units(parts: &Parts, pool: &Pool) -> Result<UnitsRecord<'static>, Coll
     units::collect(&Mounted::new().with("usr", &usr).with("etc", &etc))
 }
 
-fn joined<T>(thread: std::thread::ScopedJoinHandle<'_, T>) -> Result<T, &'static str> {
+pub(super) fn joined<T>(thread: std::thread::ScopedJoinHandle<'_, T>) -> Result<T, &'static str> {
     thread.join().map_err(|_| "a thread")
 }
 
 // The tree of the image of /usr: what the store keeps apart, so that systems share it, in one.
-fn with_modules(usr: &Node, modules: &Node) -> Node {
+pub(super) fn with_modules(usr: &Node, modules: &Node) -> Node {
     let mut whole = usr.clone();
     if let (Some(entries), Some(layer)) = (
         whole

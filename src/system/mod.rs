@@ -29,6 +29,8 @@ pub mod own;
 #[cfg(feature = "tools")]
 pub mod packages;
 #[cfg(feature = "tools")]
+pub mod packages_parts;
+#[cfg(feature = "tools")]
 pub mod profile;
 #[cfg(feature = "tools")]
 pub mod rootfs;
