@@ -5,6 +5,7 @@ pub mod boot;
 mod build;
 mod configuration;
 mod copy;
+mod diff;
 mod etc;
 mod gc;
 mod generations;
@@ -17,6 +18,7 @@ mod profile;
 mod rehearse;
 mod search;
 mod settings;
+mod status;
 mod store;
 mod units;
 mod update;
@@ -55,9 +57,9 @@ enum Verb {
     Rollback(activate::RollbackArgs),
     /// Confirm that the machine can still be reached after `switch --confirm`.
     Confirm,
-    /// What runs, what was booted, what the next boot will be.
-    Status(activate::StatusArgs),
+    Status(status::Args),
     Copy(copy::Args),
+    Diff(diff::Args),
     Etc(etc::Args),
     Gc(gc::Args),
     Generations(generations::Args),
@@ -182,6 +184,7 @@ impl Verb {
             Verb::Confirm => "confirm",
             Verb::Status(_) => "status",
             Verb::Copy(_) => "copy",
+            Verb::Diff(_) => "diff",
             Verb::Etc(_) => "etc",
             Verb::Gc(_) => "gc",
             Verb::Generations(_) => "generations",
@@ -217,9 +220,10 @@ impl Verb {
             Verb::Confirm => {
                 done(crate::activate::confirm_now().context("no switch waits for a confirmation"))
             }
-            Verb::Status(args) => activate::status(&args),
             Verb::VerifyUnits { arguments } => make::verify_units(&arguments),
+            Verb::Status(args) => done(status::run(&args)),
             Verb::Copy(args) => done(copy::run(&args)),
+            Verb::Diff(args) => done(diff::run(&args)),
             Verb::Etc(args) => etc::run(&args),
             Verb::Gc(args) => done(gc::run(&args)),
             Verb::Generations(args) => done(generations::run(&args)),
