@@ -14,6 +14,7 @@ pub mod initrd;
 mod make;
 mod layer;
 mod output;
+mod passwd;
 mod profile;
 mod rehearse;
 mod search;
@@ -66,6 +67,7 @@ enum Verb {
     Import(import::Args),
     Initrd(initrd::Args),
     Key(copy::KeyArgs),
+    Passwd(passwd::Args),
     Profile(profile::Args),
     Rehearse(rehearse::Args),
     Search(search::Args),
@@ -191,6 +193,7 @@ impl Verb {
             Verb::Import(_) => "import",
             Verb::Initrd(_) => "initrd",
             Verb::Key(_) => "key",
+            Verb::Passwd(_) => "passwd",
             Verb::Profile(_) => "profile",
             Verb::Rehearse(_) => "rehearse",
             Verb::Search(_) => "search",
@@ -230,6 +233,7 @@ impl Verb {
             Verb::Import(args) => done(import::run(&args)),
             Verb::Initrd(args) => done(initrd::run(&args)),
             Verb::Key(args) => done(copy::key(&args)),
+            Verb::Passwd(args) => passwd::run(&args),
             Verb::Profile(args) => done(profile::run(&args)),
             Verb::Rehearse(args) => rehearse::run(&args),
             Verb::Search(args) => search::run(&args),
