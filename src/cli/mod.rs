@@ -1,6 +1,7 @@
 //! Verbs of `keel` and what they print.
 
 mod activate;
+mod apt;
 pub mod boot;
 mod build;
 mod configuration;
@@ -138,6 +139,9 @@ pub fn main() -> ExitCode {
         .format_timestamp(None)
         .init();
     let arguments: Vec<OsString> = std::env::args_os().collect();
+    if let Some(code) = apt::instead(&arguments) {
+        return code;
+    }
     let Cli { color, verb } = Cli::parse_from(as_activate(arguments));
     output::color::choose(color);
     let name = verb.name();

@@ -7,8 +7,10 @@ mod control;
 pub mod deb;
 mod dpkg;
 mod pack;
+mod plan;
 pub mod stub;
 mod tar_write;
 mod unpack;
 
 pub use builder::{BuilderError, Description, build};
+pub use plan::{Layers, LayersError, Replacement, Request, With, realise};
