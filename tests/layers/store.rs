@@ -115,6 +115,7 @@ impl Store {
             exclude: &EXCLUDE,
             setuid: &self.setuid,
             overlays: &self.overlays,
+            locales: &[],
         }
     }
 
