@@ -113,33 +113,25 @@ fn of_group(old: &Group, new: &Group) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
+    use serde_json::{Value, json};
 
     #[test]
     fn users_groups_and_memberships_are_compared() {
-        let user = |name: &str, shell: &str| User {
-            name: name.to_owned(),
-            uid: 1000,
-            gid: 1000,
-            gecos: String::new(),
-            home: format!("/home/{name}"),
-            shell: shell.to_owned(),
+        let user = |name: &str, shell: &str| json!({"name": name, "uid": 1000, "gid": 1000, "home": format!("/home/{name}"), "shell": shell});
+        let group = |name: &str, members: &[&str]| json!({"name": name, "gid": 27, "members": members});
+        let declared = |users: &[Value], groups: &[Value]| -> Declared {
+            serde_json::from_value(json!({"users": users, "groups": groups})).unwrap()
         };
-        let group = |name: &str, members: &[&str]| Group {
-            name: name.to_owned(),
-            gid: 27,
-            members: members.iter().map(|name| (*name).to_owned()).collect(),
-        };
-        let old = Declared {
-            users: vec![user("a", "/bin/sh"), user("b", "/bin/sh")],
-            groups: vec![group("sudo", &["a", "x"]), group("same", &["a"])],
-            ..Declared::default()
-        };
-        let new = Declared {
-            users: vec![user("a", "/bin/bash"), user("c", "/bin/sh")],
-            groups: vec![group("sudo", &["c", "a"]), group("same", &["a"])],
-            ..Declared::default()
-        };
+        let old = declared(
+            &[user("a", "/bin/sh"), user("b", "/bin/sh")],
+            &[group("sudo", &["a", "x"]), group("same", &["a"])],
+        );
+        let new = declared(
+            &[user("a", "/bin/bash"), user("c", "/bin/sh")],
+            &[group("sudo", &["c", "a"]), group("same", &["a"])],
+        );
         let told: Vec<_> = compare(&old, &new)
             .into_iter()
             .map(|change| format!("{:?} {} {:?}", change.change, change.account, change.details))

@@ -59,10 +59,13 @@ impl PackageChange {
     }
 }
 
+/// A package before and after.
+type Pair<'a> = (Option<&'a Package>, Option<&'a Package>);
+
 /// Compares two lists, in the order of names.
 pub fn compare(old: &Packages, new: &Packages) -> Vec<PackageChange> {
     // One package may be there for two architectures.
-    let mut all: BTreeMap<(&str, &str), (Option<&Package>, Option<&Package>)> = BTreeMap::new();
+    let mut all: BTreeMap<(&str, &str), Pair<'_>> = BTreeMap::new();
     for package in &old.packages {
         all.entry((&package.name, &package.architecture)).or_default().0 = Some(package);
     }

@@ -68,7 +68,7 @@ pub(super) fn tag(args: &TagArgs) -> Result<()> {
     }
     let tag = (!args.remove).then(|| text.to_owned());
     change(&profile, std::slice::from_ref(&side), |known| {
-        known.tag.clone_from(&tag)
+        known.tag.clone_from(&tag);
     })?;
     match tag {
         Some(tag) => outln!("{}: {tag}", side.name())?,

@@ -104,7 +104,9 @@ fn closure(profile: &Profile, side: &Side) -> (Option<usize>, Option<u64>) {
     let directory = layout.physical(&layout.database_dir());
     let sum = || -> Option<u64> {
         // Opening makes one where there is none.
-        let _there = directory.join("db.sqlite").exists().then_some(())?;
+        if !directory.join("db.sqlite").exists() {
+            return None;
+        }
         let database = Database::open(&directory, layout.store_dir()).ok()?;
         let sizes = paths.iter().map(|path| Some(database.nar(path).ok()??.1));
         sizes.sum()
