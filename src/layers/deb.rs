@@ -237,12 +237,9 @@ pub(crate) fn assemble(control: &[u8], data: &[u8]) -> Vec<u8> {
     deb
 }
 
-/// Copies a `.deb`, its data archive unpacked: dpkg would unpack one after another. The size of the archive is written behind it,
-/// where its header stands, so `target` must be able to seek.
-pub(crate) fn unpack_data<R: Read, W: io::Write + io::Seek>(
-    source: R,
-    target: &mut W,
-) -> Result<Vec<u8>, DebError> {
+/// Copies a `.deb`, its archives unpacked: dpkg would do that one after another. Returns its control file. The size of the data
+/// archive is written last, where its header stands, so `target` must be able to seek.
+pub fn unpack_data<R: Read, W: io::Write + io::Seek>(source: R, target: &mut W) -> Result<Vec<u8>, DebError> {
     let mut deb = Deb::new(source)?;
     let mut control = Vec::new();
     let length = deb

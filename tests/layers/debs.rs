@@ -31,7 +31,11 @@ pub(crate) fn of_debian() -> Vec<PathBuf> {
         .filter(|path| path.extension() == Some("deb".as_ref()))
         .collect();
     debs.sort();
-    assert!(debs.len() > 40, "{} holds too few packages: remove it", kept.display());
+    assert!(
+        debs.len() > 40,
+        "{} holds too few packages: remove it",
+        kept.display()
+    );
     debs
 }
 
@@ -55,7 +59,12 @@ fn download(root: &Path) {
         let out = run(Command::new(tool)
             .args(["-q", "-o", &format!("Dir={}", root.display())])
             .args(["-o", &format!("Dir::State::status={}", status.display())])
-            .args(["-o", "APT::Architecture=amd64", "-o", "APT::Install-Recommends=false"])
+            .args([
+                "-o",
+                "APT::Architecture=amd64",
+                "-o",
+                "APT::Install-Recommends=false",
+            ])
             .args(["-o", "APT::Sandbox::User=root"])
             .args(arguments));
         String::from_utf8_lossy(&out.stdout).into_owned()
@@ -74,7 +83,8 @@ fn download(root: &Path) {
 fn mirror() -> String {
     let format = "$(ORIGIN) $(LABEL) $(COMPONENT) $(REPO_URI)";
     let list = || {
-        let out = run(Command::new("apt-get").args(["indextargets", "--format", format, "Created-By: Packages"]));
+        let out =
+            run(Command::new("apt-get").args(["indextargets", "--format", format, "Created-By: Packages"]));
         let text = String::from_utf8(out.stdout).unwrap();
         text.lines()
             .find_map(|line| line.strip_prefix("Debian Debian main ").map(str::to_owned))
@@ -102,7 +112,10 @@ impl Own<'_> {
             let path = tree.path().join(path);
             fs::create_dir_all(path.parent().unwrap()).unwrap();
             fs::write(&path, text).unwrap();
-            std::os::unix::fs::PermissionsExt::set_mode(&mut fs::metadata(&path).unwrap().permissions(), mode);
+            std::os::unix::fs::PermissionsExt::set_mode(
+                &mut fs::metadata(&path).unwrap().permissions(),
+                mode,
+            );
             fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
         };
         let control = format!(
@@ -111,7 +124,11 @@ impl Own<'_> {
         );
         write("DEBIAN/control", &control, 0o644);
         if !self.postinst.is_empty() {
-            write("DEBIAN/postinst", &format!("#!/bin/sh\nset -e\n{}\n", self.postinst), 0o755);
+            write(
+                "DEBIAN/postinst",
+                &format!("#!/bin/sh\nset -e\n{}\n", self.postinst),
+                0o755,
+            );
         }
         for (path, text) in self.files {
             let mode = if text.starts_with("#!") { 0o755 } else { 0o644 };

@@ -52,10 +52,13 @@ const HOOK: Own<'_> = Own {
 /// What makes secrets, an account, a capability, files of now, and says who it is.
 const SERVICE: Own<'_> = Own {
     name: "service",
-    control: "Depends: adduser, libcap2-bin\n",
+    control: "Depends: adduser\n",
     files: &[
         ("usr/bin/service", "#!/bin/sh\necho service\n"),
-        ("usr/lib/systemd/system/service.service", "[Service]\nExecStart=/usr/bin/service\n"),
+        (
+            "usr/lib/systemd/system/service.service",
+            "[Service]\nExecStart=/usr/bin/service\n",
+        ),
         ("etc/service.conf", "a = 1\n"),
     ],
     postinst: concat!(
@@ -76,7 +79,10 @@ const SERVICE: Own<'_> = Own {
 #[test]
 fn the_same_lock_gives_the_same_parts_in_two_stores_and_no_secret_in_any() {
     let directory = tempfile::tempdir().unwrap();
-    let own: Vec<_> = [KERNEL, HOOK, SERVICE].iter().map(|own| own.make(directory.path())).collect();
+    let own: Vec<_> = [KERNEL, HOOK, SERVICE]
+        .iter()
+        .map(|own| own.make(directory.path()))
+        .collect();
     let make = || {
         let mut store = Store::new();
         let mut base = debs::of_debian();
@@ -106,11 +112,20 @@ fn the_same_lock_gives_the_same_parts_in_two_stores_and_no_secret_in_any() {
     // What the layers hold is compressed: look into them as well.
     for number in 0..2 {
         let text = run(Command::new("zstd").arg("-dc").arg(first.layer_file(number))).stdout;
-        let holds = text.windows(SECRET.len()).filter(|window| *window == SECRET.as_bytes()).count();
+        let holds = text
+            .windows(SECRET.len())
+            .filter(|window| *window == SECRET.as_bytes())
+            .count();
         // The script that makes it, in dpkg's database.
         assert_eq!(holds, if number == 0 { 0 } else { 4 });
     }
-    for absent in ["ssl/private/ssl-cert-snakeoil.key", "ssh/ssh_host_rsa_key", "service/key", "machine-id", "passwd"] {
+    for absent in [
+        "ssl/private/ssl-cert-snakeoil.key",
+        "ssh/ssh_host_rsa_key",
+        "service/key",
+        "machine-id",
+        "passwd",
+    ] {
         assert!(!first.at(&parts.etc).join(absent).exists(), "{absent}");
     }
     let usr = first.tree(&parts, Tree::Usr);
@@ -121,10 +136,18 @@ fn the_same_lock_gives_the_same_parts_in_two_stores_and_no_secret_in_any() {
     assert!(usr.contains_key("lib/sysimage/dpkg/info/service.list"));
     assert!(!usr.contains_key("share/factory/var/cache/service"));
     assert!(!usr.contains_key("share/factory/var/cache/debconf/config.dat"));
-    assert_eq!(usr["bin/dpkg"].target.as_deref(), usr["bin/keel"].target.as_deref());
+    assert_eq!(
+        usr["bin/dpkg"].target.as_deref(),
+        usr["bin/keel"].target.as_deref()
+    );
     assert!(usr.contains_key("lib/keel/tools/dpkg"));
     assert_eq!(parts.kernel_version, "6.12.0-test");
-    let names: Vec<_> = parts.packages.packages.iter().map(|package| package.name.as_str()).collect();
+    let names: Vec<_> = parts
+        .packages
+        .packages
+        .iter()
+        .map(|package| package.name.as_str())
+        .collect();
     assert!(names.contains(&"service") && names.contains(&"keel-initramfs") && names.contains(&"libc6"));
     let units = String::from_utf8(parts.units(&first.layout).unwrap()).unwrap();
     assert!(units.contains("service.service"));
@@ -138,7 +161,10 @@ fn programs_run(store: &Store, parts: &keel::system::packages_parts::Parts) {
     let root = tempfile::tempdir().unwrap();
     for name in ["usr", "bin", "lib", "lib64"] {
         let (target, link) = match name {
-            "usr" => (store.at(&parts.usr).display().to_string(), root.path().join("usr")),
+            "usr" => (
+                store.at(&parts.usr).display().to_string(),
+                root.path().join("usr"),
+            ),
             other => (format!("usr/{other}"), root.path().join(other)),
         };
         if name == "usr" {
@@ -147,11 +173,17 @@ fn programs_run(store: &Store, parts: &keel::system::packages_parts::Parts) {
             std::os::unix::fs::symlink(target, link).unwrap();
         }
     }
-    let out = run(Command::new("chroot").arg(root.path()).args(["/usr/bin/tree", "--version"]));
+    let out = run(Command::new("chroot")
+        .arg(root.path())
+        .args(["/usr/bin/tree", "--version"]));
     assert!(String::from_utf8_lossy(&out.stdout).starts_with("tree v"));
 }
 
-fn one_package_more_is_built_upon_what_is_there(mut store: Store, own: &[std::path::PathBuf], directory: &Path) {
+fn one_package_more_is_built_upon_what_is_there(
+    mut store: Store,
+    own: &[std::path::PathBuf],
+    directory: &Path,
+) {
     let before = store.layer_hashes();
     let bad = Own {
         name: "bad",
@@ -164,7 +196,12 @@ fn one_package_more_is_built_upon_what_is_there(mut store: Store, own: &[std::pa
     let LayersError::Layer { layer: 2, what } = &error else {
         panic!("{error}");
     };
-    for text in ["package bad: installed bad package post-installation script", "exit status 3", "first words", "last words"] {
+    for text in [
+        "package bad: installed bad package post-installation script",
+        "exit status 3",
+        "first words",
+        "last words",
+    ] {
         assert!(what.contains(text), "{text}: {what}");
     }
     assert!(what.contains("keel store log"), "{what}");
@@ -216,17 +253,32 @@ fn tools_that_would_change_packages_say_how_it_is_done() {
         std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_keel"), directory.path().join(name)).unwrap();
     }
     let said = |name: &str, arguments: &[&str]| {
-        let out = Command::new(directory.path().join(name)).args(arguments).output().unwrap();
-        (out.status.code(), String::from_utf8_lossy(&out.stderr).into_owned())
+        let out = Command::new(directory.path().join(name))
+            .args(arguments)
+            .output()
+            .unwrap();
+        (
+            out.status.code(),
+            String::from_utf8_lossy(&out.stderr).into_owned(),
+        )
     };
     let (code, text) = said("apt", &["install", "-y", "htop"]);
     assert_eq!(code, Some(100));
-    assert!(text.contains("install = [\"htop\"]") && text.contains("keel update && keel switch"), "{text}");
+    assert!(
+        text.contains("install = [\"htop\"]") && text.contains("keel update && keel switch"),
+        "{text}"
+    );
     let (code, text) = said("dpkg", &["-i", "./htop_1.deb"]);
-    assert!(code == Some(100) && text.contains("deb = \"./htop_1.deb\""), "{text}");
+    assert!(
+        code == Some(100) && text.contains("deb = \"./htop_1.deb\""),
+        "{text}"
+    );
     // Everything else is the real program's, which lies elsewhere on a machine that keel built.
     let (code, text) = said("dpkg", &["--compare-versions", "1", "lt", "2"]);
-    assert!(code == Some(100) && text.contains("/usr/lib/keel/tools/dpkg can't be executed"), "{text}");
+    assert!(
+        code == Some(100) && text.contains("/usr/lib/keel/tools/dpkg can't be executed"),
+        "{text}"
+    );
 }
 
 /// What `packages_parts` lists of a path.

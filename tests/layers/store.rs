@@ -79,7 +79,12 @@ impl Store {
     pub(crate) fn layer(&mut self, layer: u32, debs: &[PathBuf]) {
         let mut addition = Addition::begin(&self.layout, &mut |_| {}).unwrap();
         for deb in debs {
-            let name = deb.file_name().unwrap().to_str().unwrap().replace(['%', '~', ':'], "-");
+            let name = deb
+                .file_name()
+                .unwrap()
+                .to_str()
+                .unwrap()
+                .replace(['%', '~', ':'], "-");
             let method = Method {
                 flat: true,
                 ..Method::SOURCE
@@ -152,7 +157,10 @@ impl Store {
 
     fn layers(&self) -> Vec<StorePath> {
         let roots = self.layout.physical("/nix/var/nix/gcroots/keel-layers");
-        let mut links: Vec<_> = std::fs::read_dir(roots).unwrap().map(|entry| entry.unwrap().path()).collect();
+        let mut links: Vec<_> = std::fs::read_dir(roots)
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .collect();
         links.sort();
         let target = |link: &PathBuf| std::fs::read_link(link).unwrap().to_str().unwrap().to_owned();
         links
