@@ -37,12 +37,8 @@ pub(super) struct Args {
     /// Take the indexes that were fetched before.
     #[arg(long)]
     offline: bool,
-    /// Fetch the packages into the store as well, so that a build needs no network.
-    #[arg(long)]
-    download: bool,
-    /// With --download: a directory that may hold the .deb files; may be given several times.
-    #[arg(long, value_name = "DIR")]
-    deb_dir: Vec<PathBuf>,
+    #[command(flatten)]
+    download: DownloadArgs,
     /// The keel that systems bring; this program when left out.
     #[arg(long, value_name = "FILE")]
     keel: Option<PathBuf>,
@@ -54,6 +50,16 @@ pub(super) struct Args {
     json: bool,
     #[command(flatten)]
     store: StoreArgs,
+}
+
+#[derive(Debug, clap::Args)]
+struct DownloadArgs {
+    /// Fetch the packages into the store as well, so that a build needs no network.
+    #[arg(long)]
+    download: bool,
+    /// With --download: a directory that may hold the .deb files; may be given several times.
+    #[arg(long, value_name = "DIR", requires = "download")]
+    deb_dir: Vec<PathBuf>,
 }
 
 #[derive(Debug, Serialize)]
@@ -118,8 +124,8 @@ pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
         print(&changes)?;
         summary(&lock, &path, written);
     }
-    if args.download {
-        download(args, &layout, &lock)?;
+    if args.download.download {
+        download(&args.download, &layout, &lock)?;
     }
     Ok(0)
 }
@@ -180,7 +186,7 @@ fn summary(lock: &Lock, path: &Path, written: bool) {
     );
 }
 
-fn download(args: &Args, layout: &Layout, lock: &Lock) -> anyhow::Result<()> {
+fn download(args: &DownloadArgs, layout: &Layout, lock: &Lock) -> anyhow::Result<()> {
     let settings = Settings::read(layout)?;
     let caches = settings
         .caches

@@ -253,16 +253,17 @@ impl Apt {
     /// [`AptError::Solve`] when there's no way.
     pub(super) fn plan(&self, question: &Question<'_>) -> Result<Plan, AptError> {
         self.write("status", question.status)?;
-        let automatic: String = question
-            .automatic
-            .iter()
-            .map(|name| {
-                format!(
-                    "Package: {name}\nArchitecture: {}\nAuto-Installed: 1\n\n",
-                    self.architecture
-                )
-            })
-            .collect();
+        let mut automatic = String::new();
+        for name in question.automatic {
+            let architecture = self.architecture.as_str();
+            automatic.extend([
+                "Package: ",
+                name,
+                "\nArchitecture: ",
+                architecture,
+                "\nAuto-Installed: 1\n\n",
+            ]);
+        }
         self.write("extended_states", &automatic)?;
         let mut command = self.command("apt-get");
         let recommends = if question.recommends { "true" } else { "false" };
@@ -357,7 +358,7 @@ fn why(text: &str) -> String {
     }
     let mut all = said.join("; ");
     if all.is_empty() {
-        all = "apt-get update failed without saying why".to_owned();
+        "apt-get update failed without saying why".clone_into(&mut all);
     }
     let hints = [
         (

@@ -159,13 +159,14 @@ mod tests {
     use crate::pins::index::Listed;
 
     fn found(names: &[&str], wanted: &str) -> Vec<Missing> {
-        let text: String = names
+        let paragraphs: Vec<String> = names
             .iter()
             .map(|name| {
                 let (name, more) = name.split_once(' ').unwrap_or((name, ""));
                 format!("Package: {name}\nVersion: 1\nArchitecture: all\n{more}\n\n")
             })
             .collect();
+        let text = paragraphs.concat();
         let lists = [Listed {
             uri: String::new(),
             suite: "trixie".to_owned(),

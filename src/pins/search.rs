@@ -67,7 +67,7 @@ mod tests {
 
     #[test]
     fn names_come_before_summaries() {
-        let text: String = [
+        let text: Vec<String> = [
             ("neovim", "heavily refactored vim fork"),
             ("vim", "Vi IMproved"),
             ("emacs", "not Vim at all"),
@@ -81,7 +81,7 @@ mod tests {
             uri: String::new(),
             suite: String::new(),
             is_mirror: true,
-            text,
+            text: text.concat(),
         }];
         let index = Index::new(&lists);
         let installed = BTreeMap::from([("vim".to_owned(), "0".to_owned())]);

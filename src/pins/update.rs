@@ -160,7 +160,7 @@ pub fn indexes(
     let place = directory.join("lock");
     let held = lock::take(&place, Access::Exclusive, waiting).map_err(at(&place))?;
 
-    let known = known(&directory, further);
+    let known = known(&directory, &further);
     let origin = match (&known, freshness) {
         (Some(origin), Freshness::WhenMissing | Freshness::Offline) => origin.clone(),
         (None, Freshness::Offline) => return Err(AptError::NoIndexes(packages.suite.clone()).into()),
@@ -188,7 +188,7 @@ pub fn indexes(
 }
 
 /// The sources that an earlier command found.
-fn known(directory: &Path, further: Vec<Source>) -> Option<Origin> {
+fn known(directory: &Path, further: &[Source]) -> Option<Origin> {
     let text = std::fs::read_to_string(directory.join("sources.list")).ok()?;
     let sources: Vec<Source> = text.lines().filter_map(Source::from_line).collect();
     // Those of the configuration come last.
