@@ -1,4 +1,4 @@
-//! `keel switch`, `test`, `boot`, `dry-run`, `check`, `rollback`, `status`, `confirm`; `activate` is the same.
+//! `keel switch`, `test`, `boot`, `dry-run`, `rollback`, `status`, `confirm`; `activate` is the same.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -13,6 +13,7 @@ use crate::systemd::Manager;
 
 /// Where to go, and how carefully.
 #[derive(Debug, clap::Args)]
+#[group(skip)]
 #[allow(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 pub(super) struct Args {
     /// A generation's number, or a system's store path; the newest generation when left out.
@@ -87,8 +88,6 @@ pub(super) enum Kind {
     Boot,
     /// Only say what would be done.
     DryRun,
-    /// Only look whether the system is intact.
-    Check,
 }
 
 /// Runs a verb; returns the exit code.
@@ -96,11 +95,6 @@ pub(super) fn run(kind: Kind, args: &Args) -> Result<u8> {
     let machine = Machine::this()?;
     let target = machine.target(args.target.as_deref())?;
     match kind {
-        Kind::Check => {
-            machine.check_intact(&target.system)?;
-            outln!("{} is intact", target.system)?;
-            Ok(code::DONE)
-        }
         Kind::DryRun => dry_run(&machine, &target, args.json),
         _ if args.dry_run => dry_run(&machine, &target, args.json),
         Kind::Switch => go(&machine, &options(Goal::Switch, target, args), args.json),

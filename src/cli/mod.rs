@@ -3,12 +3,14 @@
 mod activate;
 pub mod boot;
 mod build;
+mod config;
 mod copy;
 mod etc;
 mod gc;
 mod generations;
 mod import;
 pub mod initrd;
+mod manual;
 mod output;
 mod profile;
 mod rehearse;
@@ -44,14 +46,14 @@ enum Verb {
     Build(build::Args),
     /// Say what a switch would do.
     DryRun(activate::Args),
-    /// Look whether a system is intact.
-    Check(activate::Args),
+    Check(config::CheckArgs),
     /// Switch back to an earlier generation.
     Rollback(activate::RollbackArgs),
     /// Confirm that the machine can still be reached after `switch --confirm`.
     Confirm,
     /// What runs, what was booted, what the next boot will be.
     Status(activate::StatusArgs),
+    Completion(manual::CompletionArgs),
     Copy(copy::Args),
     Etc(etc::Args),
     Gc(gc::Args),
@@ -59,6 +61,8 @@ enum Verb {
     Import(import::Args),
     Initrd(initrd::Args),
     Key(copy::KeyArgs),
+    Man(manual::ManArgs),
+    Options(config::OptionsArgs),
     Profile(profile::Args),
     Rehearse(rehearse::Args),
     Store(store::Args),
@@ -165,6 +169,7 @@ impl Verb {
             Verb::Rollback(_) => "rollback",
             Verb::Confirm => "confirm",
             Verb::Status(_) => "status",
+            Verb::Completion(_) => "completion",
             Verb::Copy(_) => "copy",
             Verb::Etc(_) => "etc",
             Verb::Gc(_) => "gc",
@@ -172,6 +177,8 @@ impl Verb {
             Verb::Import(_) => "import",
             Verb::Initrd(_) => "initrd",
             Verb::Key(_) => "key",
+            Verb::Man(_) => "man",
+            Verb::Options(_) => "options",
             Verb::Profile(_) => "profile",
             Verb::Rehearse(_) => "rehearse",
             Verb::Store(_) => "store",
@@ -192,12 +199,13 @@ impl Verb {
             Verb::Boot(args) => boot::run(&args),
             Verb::Build(args) => build::run(&args),
             Verb::DryRun(args) => activate::run(Kind::DryRun, &args),
-            Verb::Check(args) => activate::run(Kind::Check, &args),
+            Verb::Check(args) => config::check(&args),
             Verb::Rollback(args) => activate::rollback(&args),
             Verb::Confirm => {
                 done(crate::activate::confirm_now().context("no switch waits for a confirmation"))
             }
             Verb::Status(args) => activate::status(&args),
+            Verb::Completion(args) => done(manual::completion(&args)),
             Verb::Copy(args) => done(copy::run(&args)),
             Verb::Etc(args) => etc::run(&args),
             Verb::Gc(args) => done(gc::run(&args)),
@@ -205,6 +213,8 @@ impl Verb {
             Verb::Import(args) => done(import::run(&args)),
             Verb::Initrd(args) => done(initrd::run(&args)),
             Verb::Key(args) => done(copy::key(&args)),
+            Verb::Man(args) => done(manual::man(&args)),
+            Verb::Options(args) => done(config::options(&args)),
             Verb::Profile(args) => done(profile::run(&args)),
             Verb::Rehearse(args) => rehearse::run(&args),
             Verb::Store(args) => store::run(&args),
