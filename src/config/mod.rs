@@ -6,6 +6,7 @@
 mod check;
 mod convert;
 mod cross;
+pub mod describe;
 mod load;
 mod merge;
 pub mod options;

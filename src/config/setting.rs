@@ -6,7 +6,7 @@ use super::options::Kind;
 use super::place::Place;
 
 /// Keys from the top to an option. A number stands for an element of a list of tables.
-pub type Path = Vec<String>;
+pub(super) type Path = Vec<String>;
 
 /// Which of several values for one option counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

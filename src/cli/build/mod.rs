@@ -26,7 +26,7 @@ pub(super) use stage::{Stage, stage};
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Derivations of the store (.drv; NAME.drv^dev for one of its outputs). Without any, the machine's configuration is built.
-    #[arg(value_name = "WHAT", conflicts_with_all = ["config", "options", "rootfs", "no_initrd"])]
+    #[arg(value_name = "WHAT", conflicts_with_all = ["config", "option", "rootfs", "no_initrd"])]
     what: Vec<String>,
     #[command(flatten)]
     machine: super::make::MachineArgs,

@@ -7,12 +7,13 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 
 use super::build::How;
+use super::config::ConfigArgs;
 use super::output::errln;
 use crate::activate::{Machine, Target};
-use crate::config::{Config, DEFAULT_PATH, Loaded, load_file};
+use crate::config::{Config, DEFAULT_PATH};
 use crate::pins::Lock;
 use crate::store::{Layout, StorePath};
 use crate::system::make::generation::{self, Making};
@@ -20,37 +21,30 @@ use crate::system::make::memory::{self, Inputs};
 use crate::system::packages_parts::Parts;
 use crate::system::profile;
 
-/// Which configuration, and what in it is another way.
+/// Which configuration, and where its packages come from.
 #[derive(Clone, Debug, Default, clap::Args)]
-pub(super) struct ConfigArgs {
-    /// The configuration; /etc/keel/system.toml when left out.
-    #[arg(long, value_name = "PATH")]
-    pub config: Option<PathBuf>,
-    /// An option whose value counts instead of the file's, such as system.hostname=nixie; may be given several times.
-    #[arg(long = "option", value_name = "OPTION=VALUE")]
-    pub options: Vec<String>,
+#[group(skip)]
+pub(super) struct SourceArgs {
+    #[command(flatten)]
+    pub file: ConfigArgs,
     /// Take the packages from a root file system (a directory or an archive, as `keel import` does) instead of the lock.
     #[arg(long, value_name = "TAR|DIR")]
     pub rootfs: Option<PathBuf>,
 }
 
-impl ConfigArgs {
-    /// The file.
-    pub(super) fn path(&self) -> PathBuf {
-        self.config.clone().unwrap_or_else(|| DEFAULT_PATH.into())
-    }
-
+impl SourceArgs {
     /// Whether a configuration was asked for, or this machine has one.
     pub(super) fn is_there(&self) -> bool {
-        self.config.is_some() || Path::new(DEFAULT_PATH).exists()
+        self.file.path() != Path::new(DEFAULT_PATH) || Path::new(DEFAULT_PATH).exists()
     }
 }
 
 /// Build the machine's configuration.
 #[derive(Debug, Default, clap::Args)]
+#[group(skip)]
 pub(super) struct MachineArgs {
     #[command(flatten)]
-    pub config: ConfigArgs,
+    pub config: SourceArgs,
     /// Make a system without an initrd: it can be looked at and copied, but not booted.
     #[arg(long)]
     pub no_initrd: bool,
@@ -136,26 +130,8 @@ fn find(layout: &Layout, inputs: &Inputs) -> Result<Option<StorePath>> {
     Ok(found.filter(|system| layout.physical(&layout.stamp(system)).symlink_metadata().is_ok()))
 }
 
-/// Loads the configuration; notes and problems are said on standard error.
-fn load(path: &Path, options: &[String]) -> Result<Loaded> {
-    match load_file(path, options) {
-        Ok(loaded) => {
-            for note in &loaded.notes {
-                errln!("keel: note: {}", note.message);
-            }
-            Ok(loaded)
-        }
-        Err(problems) => {
-            for problem in &problems.0 {
-                errln!("keel: {}", problem.message);
-            }
-            Err(anyhow!("{} has problems; nothing was changed", path.display()))
-        }
-    }
-}
-
-fn read(args: &ConfigArgs) -> Result<Source> {
-    let loaded = load(&args.path(), &args.options)?;
+fn read(args: &SourceArgs) -> Result<Source> {
+    let loaded = args.file.load()?;
     let lock_path = loaded.base.join(crate::pins::FILE_NAME);
     let lock = match Lock::read(&lock_path)? {
         Some(lock) => lock,
@@ -240,7 +216,7 @@ pub(super) fn verify_units(arguments: &[String]) -> Result<u8> {
 
 /// The system of the configuration as a switch's target. With `as_generation` it becomes the profile's newest one, which isn't
 /// current until the switch has succeeded.
-pub(super) fn target(machine: &Machine, args: &ConfigArgs, as_generation: bool) -> Result<(Target, Config)> {
+pub(super) fn target(machine: &Machine, args: &SourceArgs, as_generation: bool) -> Result<(Target, Config)> {
     let layout = machine.profile.layout();
     let built = build(
         &MachineArgs {
