@@ -28,6 +28,8 @@ pub mod generations;
 #[cfg(feature = "tools")]
 pub mod initrd;
 #[cfg(feature = "tools")]
+pub mod layers;
+#[cfg(feature = "tools")]
 mod nearest;
 #[cfg(feature = "tools")]
 pub mod pins;

@@ -1,6 +1,7 @@
 //! Verbs of `keel` and what they print.
 
 mod activate;
+mod apt;
 pub mod boot;
 mod build;
 mod copy;
@@ -10,6 +11,8 @@ mod gc;
 mod generations;
 mod import;
 pub mod initrd;
+mod layer;
+mod make;
 mod output;
 mod profile;
 mod rehearse;
@@ -81,6 +84,15 @@ enum Verb {
     /// Judges a boot; started by systemd.
     #[command(hide = true)]
     Healthy,
+    /// What builds a layer of packages; run in a sandbox.
+    #[command(hide = true)]
+    BuildLayer,
+    /// Asks a system's own systemd about units; started by `build`.
+    #[command(hide = true)]
+    VerifyUnits {
+        /// `/usr`, `/etc`, and the units.
+        arguments: Vec<String>,
+    },
     /// A stage of a build's sandbox; started by the one before.
     #[command(hide = true)]
     BuildStage {
@@ -120,6 +132,9 @@ pub fn main() -> ExitCode {
         .format_timestamp(None)
         .init();
     let arguments: Vec<OsString> = std::env::args_os().collect();
+    if let Some(code) = apt::instead(&arguments) {
+        return code;
+    }
     let Cli { color, verb } = Cli::parse_from(as_activate(arguments));
     output::color::choose(color);
     let name = verb.name();
@@ -181,6 +196,8 @@ impl Verb {
             Verb::Execute { .. } => "execute",
             Verb::Guard { .. } => "guard",
             Verb::Healthy => "healthy",
+            Verb::BuildLayer => "build-layer",
+            Verb::VerifyUnits { .. } => "verify-units",
             Verb::BuildStage { .. } => "build-stage",
         }
     }
@@ -201,6 +218,7 @@ impl Verb {
                 done(crate::activate::confirm_now().context("no switch waits for a confirmation"))
             }
             Verb::Status(args) => done(status::run(&args)),
+            Verb::VerifyUnits { arguments } => make::verify_units(&arguments),
             Verb::Copy(args) => done(copy::run(&args)),
             Verb::Diff(args) => done(diff::run(&args)),
             Verb::Etc(args) => etc::run(&args),
@@ -228,6 +246,7 @@ impl Verb {
                 }
                 Ok(0)
             }
+            Verb::BuildLayer => Ok(layer::run()),
             Verb::BuildStage { stage, argument } => build::stage(stage, &argument),
         }
     }
