@@ -1,6 +1,7 @@
 //! Verbs of `keel` and what they print.
 
 mod activate;
+mod apt;
 pub mod boot;
 mod build;
 mod configuration;
@@ -10,6 +11,7 @@ mod gc;
 mod generations;
 mod import;
 pub mod initrd;
+mod layer;
 mod make;
 mod output;
 mod profile;
@@ -85,6 +87,9 @@ enum Verb {
     /// Judges a boot; started by systemd.
     #[command(hide = true)]
     Healthy,
+    /// What builds a layer of packages; run in a sandbox.
+    #[command(hide = true)]
+    BuildLayer,
     /// Asks a system's own systemd about units; started by `build`.
     #[command(hide = true)]
     VerifyUnits {
@@ -130,6 +135,9 @@ pub fn main() -> ExitCode {
         .format_timestamp(None)
         .init();
     let arguments: Vec<OsString> = std::env::args_os().collect();
+    if let Some(code) = apt::instead(&arguments) {
+        return code;
+    }
     let Cli { color, verb } = Cli::parse_from(as_activate(arguments));
     output::color::choose(color);
     let name = verb.name();
@@ -192,6 +200,7 @@ impl Verb {
             Verb::Execute { .. } => "execute",
             Verb::Guard { .. } => "guard",
             Verb::Healthy => "healthy",
+            Verb::BuildLayer => "build-layer",
             Verb::VerifyUnits { .. } => "verify-units",
             Verb::BuildStage { .. } => "build-stage",
         }
@@ -242,6 +251,7 @@ impl Verb {
                 }
                 Ok(0)
             }
+            Verb::BuildLayer => Ok(layer::run()),
             Verb::BuildStage { stage, argument } => build::stage(stage, &argument),
         }
     }
