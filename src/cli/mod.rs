@@ -4,6 +4,7 @@ mod activate;
 mod apt;
 pub mod boot;
 mod build;
+mod configuration;
 mod copy;
 mod diff;
 mod etc;
@@ -16,10 +17,12 @@ mod make;
 mod output;
 mod profile;
 mod rehearse;
+mod search;
 mod settings;
 mod status;
 mod store;
 mod units;
+mod update;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -66,7 +69,9 @@ enum Verb {
     Key(copy::KeyArgs),
     Profile(profile::Args),
     Rehearse(rehearse::Args),
+    Search(search::Args),
     Store(store::Args),
+    Update(update::Args),
     /// The executor of a switch; started by systemd.
     #[command(hide = true)]
     Execute {
@@ -192,7 +197,9 @@ impl Verb {
             Verb::Key(_) => "key",
             Verb::Profile(_) => "profile",
             Verb::Rehearse(_) => "rehearse",
+            Verb::Search(_) => "search",
             Verb::Store(_) => "store",
+            Verb::Update(_) => "update",
             Verb::Execute { .. } => "execute",
             Verb::Guard { .. } => "guard",
             Verb::Healthy => "healthy",
@@ -229,7 +236,9 @@ impl Verb {
             Verb::Key(args) => done(copy::key(&args)),
             Verb::Profile(args) => done(profile::run(&args)),
             Verb::Rehearse(args) => rehearse::run(&args),
+            Verb::Search(args) => search::run(&args),
             Verb::Store(args) => store::run(&args),
+            Verb::Update(args) => update::run(&args),
             Verb::Execute { request } => {
                 let result = crate::activate::execute(&request, &machine()?);
                 done(result.map_err(anyhow::Error::msg))
