@@ -95,6 +95,9 @@ enum Verb {
     /// Judges a boot; started by systemd.
     #[command(hide = true)]
     Healthy,
+    /// What builds a layer of packages; run in a sandbox.
+    #[command(hide = true)]
+    BuildLayer,
     /// Asks a system's own systemd about units; started by `build`.
     #[command(hide = true)]
     VerifyUnits {
