@@ -1,4 +1,4 @@
-//! `keel build`: derivations and recipes become valid outputs.
+//! `keel build`: derivations and recipes become valid outputs; without any, the machine's configuration becomes a system.
 
 mod show;
 mod stage;
@@ -22,14 +22,16 @@ use crate::store::{Layout, StorePath, indirect, roots};
 use show::Show;
 pub(super) use stage::{Stage, stage};
 
-/// Build derivations and recipes: what a cache has is copied, the rest is built in sandboxes.
+/// Build the machine's configuration; or derivations and recipes: what a cache has is copied, the rest is built in sandboxes.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Derivations of the store (.drv; NAME.drv^dev for one of its outputs).
-    #[arg(value_name = "WHAT")]
+    /// Derivations of the store (.drv; NAME.drv^dev for one of its outputs). Without any, the machine's configuration is built.
+    #[arg(value_name = "WHAT", conflicts_with_all = ["config", "options", "rootfs", "no_initrd"])]
     what: Vec<String>,
+    #[command(flatten)]
+    machine: super::make::MachineArgs,
     /// Build again what is built, and compare.
-    #[arg(long)]
+    #[arg(long, requires = "what")]
     check: bool,
     #[command(flatten)]
     how: How,
@@ -44,7 +46,7 @@ pub(super) struct Args {
 }
 
 /// How to build, for all verbs that do.
-#[derive(Clone, Debug, clap::Args)]
+#[derive(Clone, Debug, Default, clap::Args)]
 pub(super) struct How {
     /// How many builds at once.
     #[arg(long, value_name = "N", default_value_t = 1)]
@@ -183,7 +185,21 @@ struct Built {
 pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
     let layout = args.store.layout()?;
     if args.what.is_empty() {
-        anyhow::bail!("say what to build: a derivation (/nix/store/….drv)");
+        let built = super::make::build(&args.machine, &args.how, &layout)?;
+        if let Some(link) = &args.out_link {
+            indirect::add_indirect(&layout, link, &built.system)
+                .with_context(|| format!("{} can't be made", link.display()))?;
+        }
+        let system = built.system.absolute(layout.store_dir());
+        if args.json {
+            outln!(
+                "{}",
+                serde_json::json!({ "system": system, "isNew": built.is_new })
+            )?;
+        } else {
+            outln!("{system}")?;
+        }
+        return Ok(0);
     }
     let builder = Builder::new(&layout, &args.how)?;
     let mut roots = TempRoots::new(&layout).context("temporary roots can't be made")?;
