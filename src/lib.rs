@@ -24,6 +24,8 @@ pub mod config;
 #[cfg(feature = "tools")]
 pub mod initrd;
 #[cfg(feature = "tools")]
+pub mod layers;
+#[cfg(feature = "tools")]
 mod nearest;
 #[cfg(feature = "tools")]
 pub mod pins;

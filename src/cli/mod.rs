@@ -1,6 +1,7 @@
 //! Verbs of `keel` and what they print.
 
 mod activate;
+mod apt;
 pub mod boot;
 mod build;
 mod config;
@@ -10,14 +11,17 @@ mod gc;
 mod generations;
 mod import;
 pub mod initrd;
+mod layer;
 mod make;
 mod manual;
 mod output;
 mod profile;
 mod rehearse;
+mod search;
 mod settings;
 mod store;
 mod units;
+mod update;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -66,7 +70,9 @@ enum Verb {
     Options(config::OptionsArgs),
     Profile(profile::Args),
     Rehearse(rehearse::Args),
+    Search(search::Args),
     Store(store::Args),
+    Update(update::Args),
     /// The executor of a switch; started by systemd.
     #[command(hide = true)]
     Execute {
@@ -84,6 +90,9 @@ enum Verb {
     /// Judges a boot; started by systemd.
     #[command(hide = true)]
     Healthy,
+    /// What builds a layer of packages; run in a sandbox.
+    #[command(hide = true)]
+    BuildLayer,
     /// Asks a system's own systemd about units; started by `build`.
     #[command(hide = true)]
     VerifyUnits {
@@ -129,6 +138,9 @@ pub fn main() -> ExitCode {
         .format_timestamp(None)
         .init();
     let arguments: Vec<OsString> = std::env::args_os().collect();
+    if let Some(code) = apt::instead(&arguments) {
+        return code;
+    }
     let Cli { color, verb } = Cli::parse_from(as_activate(arguments));
     output::color::choose(color);
     let name = verb.name();
@@ -188,10 +200,13 @@ impl Verb {
             Verb::Options(_) => "options",
             Verb::Profile(_) => "profile",
             Verb::Rehearse(_) => "rehearse",
+            Verb::Search(_) => "search",
             Verb::Store(_) => "store",
+            Verb::Update(_) => "update",
             Verb::Execute { .. } => "execute",
             Verb::Guard { .. } => "guard",
             Verb::Healthy => "healthy",
+            Verb::BuildLayer => "build-layer",
             Verb::VerifyUnits { .. } => "verify-units",
             Verb::BuildStage { .. } => "build-stage",
         }
@@ -226,7 +241,9 @@ impl Verb {
             Verb::Options(args) => done(config::options(&args)),
             Verb::Profile(args) => done(profile::run(&args)),
             Verb::Rehearse(args) => rehearse::run(&args),
+            Verb::Search(args) => search::run(&args),
             Verb::Store(args) => store::run(&args),
+            Verb::Update(args) => update::run(&args),
             Verb::Execute { request } => {
                 let result = crate::activate::execute(&request, &machine()?);
                 done(result.map_err(anyhow::Error::msg))
@@ -243,6 +260,7 @@ impl Verb {
                 }
                 Ok(0)
             }
+            Verb::BuildLayer => Ok(layer::run()),
             Verb::BuildStage { stage, argument } => build::stage(stage, &argument),
         }
     }
