@@ -54,10 +54,11 @@ pub(super) fn completion(args: &CompletionArgs) -> Result<()> {
 
 /// The same command; `--option` takes the names of options without a part that the user chooses.
 fn with_option_names(command: clap::Command) -> clap::Command {
-    let has_option = command
+    let option = command
         .get_arguments()
-        .any(|argument| argument.get_id() == "option");
-    let command = if has_option {
+        .find(|argument| argument.get_long() == Some("option"))
+        .map(|argument| argument.get_id().clone());
+    let command = if let Some(option) = option {
         let names = NAMES.get_or_init(|| {
             options::all()
                 .filter(|spec| !spec.path.contains(['<', '[']))
@@ -65,7 +66,7 @@ fn with_option_names(command: clap::Command) -> clap::Command {
                 .collect()
         });
         let names = names.iter().map(|name| PossibleValue::new(name.as_str()));
-        command.mut_arg("option", |argument| {
+        command.mut_arg(option, |argument| {
             argument.value_parser(PossibleValuesParser::new(names))
         })
     } else {

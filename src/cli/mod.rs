@@ -4,7 +4,6 @@ mod activate;
 mod apt;
 pub mod boot;
 mod build;
-mod configuration;
 mod config;
 mod copy;
 mod diff;

@@ -62,7 +62,7 @@ pub(in crate::cli) fn run(args: &Args) -> Result<u8> {
     if args.json {
         return json(&args.config);
     }
-    let loaded = super::load(args.config.path(), &args.config.option)?;
+    let loaded = args.config.load()?;
     if args.resolved {
         output::write(format_args!("{}", loaded.to_toml()?))?;
     } else {

@@ -32,9 +32,15 @@ impl ConfigArgs {
         self.config.as_deref().unwrap_or(Path::new(DEFAULT_PATH))
     }
 
-    /// Loads it; notes and problems are shown.
+    /// Loads it, and shows what is to be said about it.
     pub(super) fn load(&self) -> Result<Loaded> {
         load(self.path(), &self.option)
+    }
+
+    /// The lock beside it.
+    pub(super) fn lock_path(&self) -> PathBuf {
+        let directory = self.path().parent().unwrap_or(Path::new(""));
+        directory.join(crate::pins::FILE_NAME)
     }
 }
 
