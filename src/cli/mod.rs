@@ -12,8 +12,8 @@ mod gc;
 mod generations;
 mod import;
 pub mod initrd;
-mod make;
 mod layer;
+mod make;
 mod manual;
 mod output;
 mod passwd;
@@ -103,9 +103,6 @@ enum Verb {
         /// `/usr`, `/etc`, and the units.
         arguments: Vec<String>,
     },
-    /// What builds a layer of packages; run in a sandbox.
-    #[command(hide = true)]
-    BuildLayer,
     /// A stage of a build's sandbox; started by the one before.
     #[command(hide = true)]
     BuildStage {

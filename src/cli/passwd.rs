@@ -51,7 +51,9 @@ pub(super) fn run(args: &Args) -> Result<u8> {
     let hash = hash(&password)?;
     let directory = args.root.join(PASSWORDS.trim_start_matches('/'));
     std::fs::create_dir_all(&directory)
-        .and_then(|()| std::fs::set_permissions(&directory, std::os::unix::fs::PermissionsExt::from_mode(0o700)))
+        .and_then(|()| {
+            std::fs::set_permissions(&directory, std::os::unix::fs::PermissionsExt::from_mode(0o700))
+        })
         .with_context(|| format!("{} can't be made", directory.display()))?;
     let path = directory.join(user);
     files::write_atomically(&path, format!("{hash}\n").as_bytes(), 0o600)

@@ -145,7 +145,9 @@ fn read(args: &SourceArgs) -> Result<Source> {
         ),
     };
     Ok(Source {
-        resolved: loaded.to_toml().context("the configuration can't be written down")?,
+        resolved: loaded
+            .to_toml()
+            .context("the configuration can't be written down")?,
         config: loaded.config,
         base: loaded.base,
         contents: loaded.sources,
@@ -166,7 +168,11 @@ fn inputs(args: &MachineArgs, source: &Source) -> Result<Inputs> {
         all.extend([name.clone().into_bytes(), bytes.clone()]);
     }
     // What takes the place of a package is told by its contents when it's put into the store.
-    let debs = source.config.overlay.iter().filter_map(|overlay| overlay.deb.as_ref());
+    let debs = source
+        .config
+        .overlay
+        .iter()
+        .filter_map(|overlay| overlay.deb.as_ref());
     all.extend(debs.map(|deb| identity(&source.base.join(deb))));
     if let Some(rootfs) = &args.config.rootfs {
         all.push(identity(rootfs));

@@ -94,15 +94,25 @@ fn replacement(overlay: &Overlay, base: &Path, layout: &Layout) -> Result<With> 
             let name = file.file_name().unwrap_or_default().to_string_lossy();
             let name: String = name
                 .chars()
-                .map(|c| if c.is_ascii_alphanumeric() || "+-._?=".contains(c) { c } else { '-' })
+                .map(|c| {
+                    if c.is_ascii_alphanumeric() || "+-._?=".contains(c) {
+                        c
+                    } else {
+                        '-'
+                    }
+                })
                 .collect();
             let mut addition = Addition::begin(layout, &mut waiting)?;
             let path = addition.copy(&file, &name, METHOD)?;
             addition.commit()?;
             Ok(With::Deb(path))
         }
-        Overlay { path: Some(path), .. } => Ok(With::Files(StorePath::from_absolute(layout.store_dir(), path)?)),
-        Overlay { recipe: Some(recipe), .. } => bail!(
+        Overlay { path: Some(path), .. } => {
+            Ok(With::Files(StorePath::from_absolute(layout.store_dir(), path)?))
+        }
+        Overlay {
+            recipe: Some(recipe), ..
+        } => bail!(
             "{recipe}: build it first (`keel build {recipe}`) and name the store path that is printed (path = …)"
         ),
         _ => bail!("deb or path has to say what takes its place"),
@@ -136,7 +146,9 @@ pub(super) fn of_rootfs(rootfs: &Path, source: &Source, layout: &Layout) -> Resu
         overlays: &[],
         clamp: Some(source.lock.request.date).filter(|date| *date > 0),
     };
-    Ok(parts::make(&making, &key, &mut |notice| errln!("keel: {notice}"))?)
+    Ok(parts::make(&making, &key, &mut |notice| {
+        errln!("keel: {notice}")
+    })?)
 }
 
 /// This very program, and the keel-init beside it, become a path of the store.
