@@ -26,7 +26,7 @@ pub(super) use stage::{Stage, stage};
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Derivations of the store (.drv; NAME.drv^dev for one of its outputs). Without any, the machine's configuration is built.
-    #[arg(value_name = "WHAT", conflicts_with_all = ["config", "options", "rootfs", "no_initrd"])]
+    #[arg(value_name = "WHAT", conflicts_with_all = ["config", "option", "rootfs", "no_initrd"])]
     what: Vec<String>,
     #[command(flatten)]
     machine: super::make::MachineArgs,
@@ -153,6 +153,29 @@ impl Builder {
         let show = Show::new(&self.layout);
         let result = realise::realise(&self.realise(), wants, roots, &show);
         Self::told(&show, result)
+    }
+
+    /// Caches that are asked.
+    pub(super) fn caches(&self) -> &[Box<dyn Cache>] {
+        &self.caches
+    }
+
+    /// Whose word is taken.
+    pub(super) fn trust(&self) -> &Trust {
+        &self.trust
+    }
+
+    /// Makes the parts of a lock's packages: builds the layers that aren't valid; what happens is shown.
+    pub(super) fn layers(
+        &self,
+        request: &crate::layers::Request<'_>,
+        roots: &mut TempRoots,
+        notice: &mut dyn FnMut(crate::system::notice::Notice),
+    ) -> anyhow::Result<crate::system::packages_parts::Parts> {
+        let show = Show::new(&self.layout);
+        let result = crate::layers::realise(&self.realise(), request, roots, &show, notice);
+        show.end();
+        Ok(result?)
     }
 
     fn check(&self, derivations: &[StorePath], roots: &mut TempRoots) -> anyhow::Result<Vec<Checked>> {
