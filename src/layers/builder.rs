@@ -26,6 +26,8 @@ use crate::init::modules::glob_match;
 const ROOT: &str = "/build/root";
 /// Where the packages lie in it, their archives already unpacked. Nothing below `/run` is packed.
 const DEBS: &str = "run/keel";
+/// What the root shows of the kernel, as the sandbox does.
+const KERNEL_VIEWS: [&str; 2] = ["dev", "proc"];
 /// What the layer is compressed by: the fastest level.
 pub(super) const ZSTD_LEVEL: i32 = 1;
 /// Says that nothing is started while packages are installed (Debian policy, section 9.3.3.2).
@@ -124,6 +126,9 @@ pub fn build() -> Result<(), BuilderError> {
             .map(PathBuf::from)
             .ok_or_else(|| BuilderError::NoLayer(format!("the variable {name} is missing")))
     };
+    if std::process::id() != 1 {
+        return Err(BuilderError::NoLayer("here is no sandbox".to_owned()));
+    }
     let (description, out) = (variable("layerPath")?, variable("out")?);
     let text = fs::read(&description).map_err(at(&description))?;
     let layer: Description = serde_json::from_slice(&text)?;
@@ -152,6 +157,8 @@ pub fn build() -> Result<(), BuilderError> {
         None => bootstrap(&layer, &packages)?,
     }
     install(&layer, &packages)?;
+    let debs = Path::new("/").join(DEBS);
+    fs::remove_dir_all(&debs).map_err(at(&debs))?;
     let failed = at(&out);
     let encoder = zstd::Encoder::new(BufWriter::with_capacity(1 << 20, &mut output), ZSTD_LEVEL);
     let Ok(encoder) = encoder else {
@@ -161,7 +168,20 @@ pub fn build() -> Result<(), BuilderError> {
     encoder
         .finish()
         .and_then(|mut buffer| buffer.flush())
-        .map_err(failed)
+        .map_err(failed)?;
+    clear();
+    Ok(())
+}
+
+// The root served its purpose. Its files aren't written to the disk any more when they go before the output is brought there.
+fn clear() {
+    for entry in fs::read_dir("/").into_iter().flatten().flatten() {
+        let path = entry.path();
+        if !KERNEL_VIEWS.iter().any(|name| path.ends_with(name)) {
+            // What stays is removed with the sandbox.
+            let _ignored = fs::remove_dir_all(&path);
+        }
+    }
 }
 
 fn say(text: &str) {
@@ -186,7 +206,7 @@ fn make_root() -> Result<(), BuilderError> {
         fs::create_dir(&path).map_err(at(&path))?;
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).map_err(at(&path))?;
     }
-    for name in ["dev", "proc"] {
+    for name in KERNEL_VIEWS {
         let (source, target) = (Path::new("/").join(name), Path::new(ROOT).join(name));
         let flags = MsFlags::MS_BIND | MsFlags::MS_REC;
         mount(Some(&source), &target, None::<&str>, flags, None::<&str>)
