@@ -1,12 +1,13 @@
 //! `keel switch`, `test`, `boot`, `dry-run`, `check`, `rollback`, `status`, `confirm`; `activate` is the same.
 
-use std::io::Write;
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context, Result, anyhow};
 
 use super::output::color::{Ink, Style};
-use super::output::{self, outln};
+use super::output::{self, errln, outln};
 use crate::activate::{self, Event, Goal, Line, Machine, Options, Plan, Target, code, observe_systems, plan};
 use crate::boot::record::{Record, TrialState};
 use crate::systemd::Manager;
@@ -15,9 +16,15 @@ use crate::systemd::Manager;
 #[derive(Debug, clap::Args)]
 #[allow(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 pub(super) struct Args {
-    /// A generation's number, or a system's store path; the newest generation when left out.
-    #[arg(value_name = "GENERATION|SYSTEM")]
+    /// A generation's number, or a system's store path. When left out, the machine's configuration is built first and
+    /// becomes the newest generation; without a configuration it's the newest generation that there is.
+    #[arg(value_name = "GENERATION|SYSTEM", conflicts_with_all = ["config", "options", "rootfs"])]
     target: Option<String>,
+    #[command(flatten)]
+    config: super::make::ConfigArgs,
+    /// Show what would be done, and ask before it's done.
+    #[arg(long)]
+    ask: bool,
     /// Only say what would be done.
     #[arg(long)]
     dry_run: bool,
@@ -94,7 +101,30 @@ pub(super) enum Kind {
 /// Runs a verb; returns the exit code.
 pub(super) fn run(kind: Kind, args: &Args) -> Result<u8> {
     let machine = Machine::this()?;
-    let target = machine.target(args.target.as_deref())?;
+    let is_dry = args.dry_run || matches!(kind, Kind::DryRun | Kind::Check);
+    let (target, confirm) = if args.target.is_none() && kind != Kind::Check && args.config.is_there() {
+        let persists = matches!(kind, Kind::Switch | Kind::Boot) && !is_dry && !args.ask;
+        let (target, config) = super::make::target(&machine, &args.config, persists)?;
+        (target, args.confirm.or(config.switch.confirm))
+    } else {
+        (machine.target(args.target.as_deref())?, args.confirm)
+    };
+    let target = if args.ask && !is_dry {
+        if kind != Kind::Boot {
+            let _partial = dry_run(&machine, &target, false)?;
+        }
+        if !asked("go on?")? {
+            errln!("nothing was changed");
+            return Ok(code::ERROR);
+        }
+        super::make::as_generation(&machine, target, kind != Kind::Test)?
+    } else {
+        target
+    };
+    let options = |goal| Options {
+        confirm,
+        ..options(goal, target.clone(), args)
+    };
     match kind {
         Kind::Check => {
             machine.check_intact(&target.system)?;
@@ -103,10 +133,20 @@ pub(super) fn run(kind: Kind, args: &Args) -> Result<u8> {
         }
         Kind::DryRun => dry_run(&machine, &target, args.json),
         _ if args.dry_run => dry_run(&machine, &target, args.json),
-        Kind::Switch => go(&machine, &options(Goal::Switch, target, args), args.json),
-        Kind::Test => go(&machine, &options(Goal::Test, target, args), args.json),
-        Kind::Boot => go(&machine, &options(Goal::Boot, target, args), args.json),
+        Kind::Switch => go(&machine, &options(Goal::Switch), args.json),
+        Kind::Test => go(&machine, &options(Goal::Test), args.json),
+        Kind::Boot => go(&machine, &options(Goal::Boot), args.json),
     }
+}
+
+/// A question on the terminal; anything but a clear yes is no.
+fn asked(question: &str) -> Result<bool> {
+    let terminal = File::options().read(true).write(true).open("/dev/tty");
+    let mut terminal = terminal.context("--ask needs a terminal")?;
+    write!(terminal, "{question} [y/N] ")?;
+    let mut answer = String::new();
+    let _length = BufReader::new(&terminal).read_line(&mut answer)?;
+    Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
 }
 
 fn options(goal: Goal, target: Target, args: &Args) -> Options {

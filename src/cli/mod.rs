@@ -9,6 +9,7 @@ mod gc;
 mod generations;
 mod import;
 pub mod initrd;
+mod make;
 mod output;
 mod profile;
 mod rehearse;
@@ -79,6 +80,12 @@ enum Verb {
     /// Judges a boot; started by systemd.
     #[command(hide = true)]
     Healthy,
+    /// Asks a system's own systemd about units; started by `build`.
+    #[command(hide = true)]
+    VerifyUnits {
+        /// `/usr`, `/etc`, and the units.
+        arguments: Vec<String>,
+    },
     /// A stage of a build's sandbox; started by the one before.
     #[command(hide = true)]
     BuildStage {
@@ -178,6 +185,7 @@ impl Verb {
             Verb::Execute { .. } => "execute",
             Verb::Guard { .. } => "guard",
             Verb::Healthy => "healthy",
+            Verb::VerifyUnits { .. } => "verify-units",
             Verb::BuildStage { .. } => "build-stage",
         }
     }
@@ -198,6 +206,7 @@ impl Verb {
                 done(crate::activate::confirm_now().context("no switch waits for a confirmation"))
             }
             Verb::Status(args) => activate::status(&args),
+            Verb::VerifyUnits { arguments } => make::verify_units(&arguments),
             Verb::Copy(args) => done(copy::run(&args)),
             Verb::Etc(args) => etc::run(&args),
             Verb::Gc(args) => done(gc::run(&args)),

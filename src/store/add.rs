@@ -356,7 +356,11 @@ impl Addition {
         let mut all = Vec::new();
         // Those that are named by their text: any other file may be called like one.
         let is_text = |info: &&PathInfo| info.ca.as_ref().is_some_and(|ca| ca.starts_with("text:"));
-        for info in infos.iter().filter(|info| name_of(&info.path).is_some()).filter(is_text) {
+        for info in infos
+            .iter()
+            .filter(|info| name_of(&info.path).is_some())
+            .filter(is_text)
+        {
             let file = self.layout.physical_path(&info.path);
             let text = std::fs::read(&file).map_err(at(&file))?;
             if let Ok(derivation) = Derivation::parse(self.layout.store_dir(), &text) {

@@ -7,6 +7,8 @@ pub mod generation;
 pub mod units;
 
 #[cfg(feature = "tools")]
+mod assembly;
+#[cfg(feature = "tools")]
 pub mod compose;
 #[cfg(feature = "tools")]
 pub mod factory;
@@ -22,6 +24,8 @@ pub mod images;
 pub mod import;
 #[cfg(feature = "tools")]
 mod kernel;
+#[cfg(feature = "tools")]
+pub mod make;
 #[cfg(feature = "tools")]
 pub mod notice;
 #[cfg(feature = "tools")]

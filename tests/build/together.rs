@@ -116,7 +116,7 @@ fn a_cache_is_asked_before_anything_is_built() {
         "[store]\ncaches = [\"{cache}\"]\ntrusted_keys = [\"{}\"]\n",
         public.trim()
     );
-    let mut empty = || {
+    let empty = || {
         lab.store.nix("nix-store", &["--gc"]);
         assert!(!std::path::Path::new(&path).exists());
         // The derivation went with the rest.

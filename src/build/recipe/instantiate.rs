@@ -211,11 +211,11 @@ impl<'a> Recipes<'a> {
                 path.clone()
             });
         }
-        Ok(found.ok_or_else(|| {
+        found.ok_or_else(|| {
             let text = "nothing runs the script: name an input with bin/sh by `shell`, or a busybox of this machine by \
                         `busybox = { hash = \"…\" }`";
             fault(recipe, table.script.span(), text)
-        })?)
+        })
     }
 
     /// A store path, a derivation or a recipe; an output of these is named behind `^`.
@@ -226,7 +226,7 @@ impl<'a> Recipes<'a> {
         directory: &Path,
         (recipe, span): (&Recipe, Range<usize>),
     ) -> Result<String, RecipeError> {
-        let wrong = |text: String| RecipeError::from(fault(recipe, span.clone(), text));
+        let wrong = |text: String| fault(recipe, span.clone(), text);
         let (what, output) = text.rsplit_once('^').unwrap_or((text, ""));
         let derivation = if Path::new(what)
             .extension()
@@ -284,7 +284,7 @@ impl<'a> Recipes<'a> {
         directory: &Path,
         (recipe, span): (&Recipe, Range<usize>),
     ) -> Result<String, RecipeError> {
-        let wrong = |text: String| RecipeError::from(fault(recipe, span.clone(), text));
+        let wrong = |text: String| fault(recipe, span.clone(), text);
         match Source::read(value).map_err(wrong)? {
             Source::Local { path, hash } => {
                 let file = directory.join(&path);
@@ -332,8 +332,8 @@ impl<'a> Recipes<'a> {
     }
 }
 
-fn fault(recipe: &Recipe, span: Range<usize>, text: impl Into<String>) -> Box<RecipeFault> {
-    Box::new(recipe.fault(span, text))
+fn fault(recipe: &Recipe, span: Range<usize>, text: impl Into<String>) -> RecipeError {
+    Box::new(recipe.fault(span, text)).into()
 }
 
 /// The hash of a file's bytes, or of a directory's archive.

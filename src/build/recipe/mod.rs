@@ -129,15 +129,10 @@ impl Recipe {
             }
             seen.push(name);
         }
-        for wanted in table
-            .unpack
-            .iter()
-            .filter(|wanted| !table.sources.contains_key(wanted.get_ref()))
-        {
-            return Err(self.fault(
-                wanted.span(),
-                format!("there is no source '{}'", wanted.get_ref()),
-            ));
+        let wanted = table.unpack.as_ref();
+        if let Some(wanted) = wanted.filter(|wanted| !table.sources.contains_key(wanted.get_ref())) {
+            let text = format!("there is no source '{}'", wanted.get_ref());
+            return Err(self.fault(wanted.span(), text));
         }
         if let Some(patch) = table.patches.first().filter(|_| self.unpacked().is_none()) {
             return Err(self.fault(

@@ -1,4 +1,5 @@
-//! `keel build`: derivations, recipes and Nix expressions become valid outputs.
+//! `keel build`: derivations, recipes and Nix expressions become valid outputs; without any, the machine's configuration becomes a
+//! system.
 
 mod how;
 mod log;
@@ -24,18 +25,21 @@ pub(super) use log::{Log, log};
 pub(super) use recipes::ProfileRecipes;
 pub(super) use stage::{Stage, stage};
 
-/// Build derivations and recipes: what a cache has is copied, the rest is built in sandboxes.
+/// Build the machine's configuration; or derivations and recipes: what a cache has is copied, the rest is built in sandboxes.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// Derivations of the store (NAME.drv) and recipes (NAME.toml); NAME.drv^dev is one of the outputs.
-    #[arg(value_name = "WHAT")]
+    /// Without any, the machine's configuration is built.
+    #[arg(value_name = "WHAT", conflicts_with_all = ["config", "options", "rootfs", "no_initrd"])]
     what: Vec<String>,
     /// Build the Nix expression in FILE, which nix-instantiate reads.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["config", "options", "rootfs", "no_initrd"])]
     nix: Option<PathBuf>,
     /// The attribute of the Nix expression that is built; several may be given.
     #[arg(short = 'A', long = "attr", value_name = "ATTRIBUTE", requires = "nix")]
     attributes: Vec<String>,
+    #[command(flatten)]
+    machine: super::make::MachineArgs,
     /// Build again what is built, and compare.
     #[arg(long)]
     check: bool,
@@ -63,7 +67,7 @@ struct Built {
 pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
     let layout = args.store.layout()?;
     if args.what.is_empty() && args.nix.is_none() {
-        anyhow::bail!("say what to build: a derivation (/nix/store/….drv), a recipe (….toml), or --nix FILE");
+        return machine(args, &layout);
     }
     let builder = Builder::new(&layout, &args.how)?;
     let mut roots = TempRoots::new(&layout).context("temporary roots can't be made")?;
@@ -78,6 +82,28 @@ pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
     let is_same = !args.check || again(&builder, &wants, &outcome, &mut roots)?;
     print(&layout, &wants, &outcome, args.json)?;
     Ok(u8::from(!is_same))
+}
+
+/// The machine's configuration.
+fn machine(args: &Args, layout: &Layout) -> anyhow::Result<u8> {
+    if args.check {
+        anyhow::bail!("--check builds a derivation or a recipe again: say which");
+    }
+    let built = super::make::build(&args.machine, &args.how, layout)?;
+    if let Some(link) = &args.out_link {
+        indirect::add_indirect(layout, link, &built.system)
+            .with_context(|| format!("{} can't be made", link.display()))?;
+    }
+    let system = built.system.absolute(layout.store_dir());
+    if args.json {
+        outln!(
+            "{}",
+            serde_json::json!({ "system": system, "isNew": built.is_new })
+        )?;
+    } else {
+        outln!("{system}")?;
+    }
+    Ok(0)
 }
 
 fn print(layout: &Layout, wants: &[Want], outcome: &Outcome, json: bool) -> anyhow::Result<()> {

@@ -1,5 +1,6 @@
 //! Recipes of profiles, built.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::what;
@@ -39,7 +40,7 @@ impl ProfileRecipes {
         Ok(outcome
             .outputs
             .into_values()
-            .flat_map(|outputs| outputs.into_values())
+            .flat_map(BTreeMap::into_values)
             .collect())
     }
 }

@@ -24,7 +24,7 @@ use super::add::{TEMPORARY, failpoint, remove_abandoned};
 use super::db::{Database, DbError, Graph};
 use super::lock::Access;
 use super::locks::{gc_lock_path, take_gc_lock};
-use super::roots::{self, Root, RootsError};
+use super::roots::{self, Root, RootKind, RootsError};
 use super::{Layout, StorePath, files};
 use server::Server;
 
