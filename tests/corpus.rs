@@ -166,6 +166,7 @@ replays! {
     accounts 300,
     boot_json 300,
     cmdline 300,
+    deb 100,
     elf 300,
     generations 300,
     journal 300,

@@ -35,6 +35,8 @@ pub const TARGETS: &[Target] = &[
     ("unit_tree", units::tree),
     ("units_json", units::record),
     #[cfg(feature = "tools")]
+    ("deb", tools::deb),
+    #[cfg(feature = "tools")]
     ("generations", tools::generations),
     #[cfg(feature = "tools")]
     ("journal", tools::journal),

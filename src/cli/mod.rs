@@ -1,21 +1,28 @@
 //! Verbs of `keel` and what they print.
 
 mod activate;
+mod apt;
 pub mod boot;
 mod build;
+mod configuration;
 mod copy;
+mod diff;
 mod etc;
 mod gc;
 mod generations;
 mod import;
 pub mod initrd;
+mod layer;
 mod make;
 mod output;
 mod profile;
 mod rehearse;
+mod search;
 mod settings;
+mod status;
 mod store;
 mod units;
+mod update;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -51,9 +58,9 @@ enum Verb {
     Rollback(activate::RollbackArgs),
     /// Confirm that the machine can still be reached after `switch --confirm`.
     Confirm,
-    /// What runs, what was booted, what the next boot will be.
-    Status(activate::StatusArgs),
+    Status(status::Args),
     Copy(copy::Args),
+    Diff(diff::Args),
     Etc(etc::Args),
     Gc(gc::Args),
     Generations(generations::Args),
@@ -62,7 +69,9 @@ enum Verb {
     Key(copy::KeyArgs),
     Profile(profile::Args),
     Rehearse(rehearse::Args),
+    Search(search::Args),
     Store(store::Args),
+    Update(update::Args),
     /// The executor of a switch; started by systemd.
     #[command(hide = true)]
     Execute {
@@ -80,6 +89,9 @@ enum Verb {
     /// Judges a boot; started by systemd.
     #[command(hide = true)]
     Healthy,
+    /// What builds a layer of packages; run in a sandbox.
+    #[command(hide = true)]
+    BuildLayer,
     /// Asks a system's own systemd about units; started by `build`.
     #[command(hide = true)]
     VerifyUnits {
@@ -125,6 +137,9 @@ pub fn main() -> ExitCode {
         .format_timestamp(None)
         .init();
     let arguments: Vec<OsString> = std::env::args_os().collect();
+    if let Some(code) = apt::instead(&arguments) {
+        return code;
+    }
     let Cli { color, verb } = Cli::parse_from(as_activate(arguments));
     output::color::choose(color);
     let name = verb.name();
@@ -173,6 +188,7 @@ impl Verb {
             Verb::Confirm => "confirm",
             Verb::Status(_) => "status",
             Verb::Copy(_) => "copy",
+            Verb::Diff(_) => "diff",
             Verb::Etc(_) => "etc",
             Verb::Gc(_) => "gc",
             Verb::Generations(_) => "generations",
@@ -181,10 +197,13 @@ impl Verb {
             Verb::Key(_) => "key",
             Verb::Profile(_) => "profile",
             Verb::Rehearse(_) => "rehearse",
+            Verb::Search(_) => "search",
             Verb::Store(_) => "store",
+            Verb::Update(_) => "update",
             Verb::Execute { .. } => "execute",
             Verb::Guard { .. } => "guard",
             Verb::Healthy => "healthy",
+            Verb::BuildLayer => "build-layer",
             Verb::VerifyUnits { .. } => "verify-units",
             Verb::BuildStage { .. } => "build-stage",
         }
@@ -205,9 +224,10 @@ impl Verb {
             Verb::Confirm => {
                 done(crate::activate::confirm_now().context("no switch waits for a confirmation"))
             }
-            Verb::Status(args) => activate::status(&args),
+            Verb::Status(args) => done(status::run(&args)),
             Verb::VerifyUnits { arguments } => make::verify_units(&arguments),
             Verb::Copy(args) => done(copy::run(&args)),
+            Verb::Diff(args) => done(diff::run(&args)),
             Verb::Etc(args) => etc::run(&args),
             Verb::Gc(args) => done(gc::run(&args)),
             Verb::Generations(args) => done(generations::run(&args)),
@@ -216,7 +236,9 @@ impl Verb {
             Verb::Key(args) => done(copy::key(&args)),
             Verb::Profile(args) => done(profile::run(&args)),
             Verb::Rehearse(args) => rehearse::run(&args),
+            Verb::Search(args) => search::run(&args),
             Verb::Store(args) => store::run(&args),
+            Verb::Update(args) => update::run(&args),
             Verb::Execute { request } => {
                 let result = crate::activate::execute(&request, &machine()?);
                 done(result.map_err(anyhow::Error::msg))
@@ -233,6 +255,7 @@ impl Verb {
                 }
                 Ok(0)
             }
+            Verb::BuildLayer => Ok(layer::run()),
             Verb::BuildStage { stage, argument } => build::stage(stage, &argument),
         }
     }

@@ -93,7 +93,7 @@ impl Mirror {
 }
 
 /// `file:/PLACE` and `copy:/PLACE`, as apt has them, are `file:///PLACE` elsewhere.
-fn normal(uri: &str) -> String {
+pub(super) fn normal(uri: &str) -> String {
     let uri = uri.trim_end_matches('/');
     for kind in ["file:", "copy:"] {
         if let Some(place) = uri.strip_prefix(kind) {

@@ -141,6 +141,10 @@ fn boot(config: &Config, found: &mut Found) {
         }
     }
     for (place, one) in &config.filesystems {
+        if place == "/" && one.kind.starts_with("ext") {
+            // The initrd checks the root file system by itself.
+            found.add("e2fsck-static", "filesystems.\"/\"");
+        }
         if let Some((_, package)) = FILE_SYSTEMS.iter().find(|(kind, _)| *kind == one.kind) {
             found.add(package, &format!("filesystems.\"{place}\""));
         }
@@ -295,6 +299,7 @@ mod tests {
             ("cryptsetup-bin", "boot.luks.root"),
             ("lvm2", "filesystems.\"/\""),
             ("e2fsprogs", "filesystems.\"/\""),
+            ("e2fsck-static", "filesystems.\"/\""),
             ("dosfstools", "filesystems.\"/boot\""),
             ("vim", "packages.install"),
             ("sudo", "users.kirans.groups"),

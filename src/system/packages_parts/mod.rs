@@ -18,6 +18,7 @@
 
 mod cache;
 mod listing;
+mod overlay;
 mod setuid;
 mod write;
 

@@ -1,10 +1,11 @@
 //! Making parts of the packages' root file system.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use super::cache::{Key, remember};
-use super::{About, FORMAT, Files, NAME, Parts, PartsError, listing, number, setuid};
+use super::{About, FORMAT, Files, NAME, Parts, PartsError, listing, number, overlay, setuid};
 use crate::config::Setuid;
 use crate::store::objects;
 use crate::store::pool::Pool;
@@ -44,9 +45,15 @@ pub fn make(making: &Making<'_>, key: &Key, report: &mut dyn FnMut(Notice)) -> R
     let pool = addition.pool()?;
     let mut rootfs = rootfs::read(making.rootfs, &pool, making.clamp, report)?;
     setuid::apply(making.setuid, &mut rootfs.tree, report);
+    forget_caches(&mut rootfs.tree);
     let declared = declared(&rootfs.accounts)?;
     let mut parts = compose::divide(rootfs, &pool, making.ids, report)?;
+    for path in making.overlays {
+        let place = layout.physical_path(path);
+        overlay::lay(&place, &mut parts.usr, &mut parts.etc, &pool)?;
+    }
     if let Some(keel) = making.keel {
+        own::take_over(&mut parts.usr, &keel.absolute(layout.store_dir()))?;
         own::install(&mut parts.usr, &keel.absolute(layout.store_dir()), &pool, report)?;
     }
     let version = parts.kernel_version.clone();
@@ -162,6 +169,30 @@ fn about(made: &Parts, layout: &Layout) -> About {
             .iter()
             .map(|path| path.absolute(layout.store_dir()))
             .collect(),
+    }
+}
+
+// Made again by whoever needs them. debconf's answers served the layers above.
+fn forget_caches(tree: &mut Node) {
+    let caches = tree
+        .entries_mut()
+        .and_then(|entries| entries.get_mut(OsStr::new("var")));
+    let caches = caches
+        .and_then(Node::entries_mut)
+        .and_then(|entries| entries.get_mut(OsStr::new("cache")));
+    for node in caches
+        .and_then(Node::entries_mut)
+        .into_iter()
+        .flat_map(BTreeMap::values_mut)
+    {
+        only_directories(node);
+    }
+}
+
+fn only_directories(node: &mut Node) {
+    if let Some(entries) = node.entries_mut() {
+        entries.retain(|_, node| node.entries().is_some());
+        entries.values_mut().for_each(only_directories);
     }
 }
 
