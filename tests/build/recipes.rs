@@ -123,7 +123,12 @@ GREETING = "good day"
     lab.forgets(&paths);
     lab.store.nix("nix-store", &["--realise", derivation]);
     assert_eq!(lab.facts(&paths), facts);
-    assert!(server.requests().iter().any(|request| request.contains("/data.txt")));
+    assert!(
+        server
+            .requests()
+            .iter()
+            .any(|request| request.contains("/data.txt"))
+    );
     // The same recipe is the same derivation; nothing is built again.
     let said = run(&mut lab.keel(&["build", "--json", &recipe])).stdout;
     let json: serde_json::Value = serde_json::from_slice(&said).unwrap();

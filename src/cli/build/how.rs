@@ -119,6 +119,29 @@ impl Builder {
         Self::told(&show, result)
     }
 
+    /// Caches that are asked.
+    pub(in crate::cli) fn caches(&self) -> &[Box<dyn Cache>] {
+        &self.caches
+    }
+
+    /// Whose word is taken.
+    pub(in crate::cli) fn trust(&self) -> &Trust {
+        &self.trust
+    }
+
+    /// Makes the parts of a lock's packages: builds the layers that aren't valid; what happens is shown.
+    pub(in crate::cli) fn layers(
+        &self,
+        request: &crate::layers::Request<'_>,
+        roots: &mut TempRoots,
+        notice: &mut dyn FnMut(crate::system::notice::Notice),
+    ) -> anyhow::Result<crate::system::packages_parts::Parts> {
+        let show = Show::new(&self.layout);
+        let result = crate::layers::realise(&self.realise(), request, roots, &show, notice);
+        show.end();
+        Ok(result?)
+    }
+
     pub(super) fn check(
         &self,
         derivations: &[StorePath],

@@ -30,10 +30,10 @@ pub(super) use stage::{Stage, stage};
 pub(super) struct Args {
     /// Derivations of the store (NAME.drv) and recipes (NAME.toml); NAME.drv^dev is one of the outputs.
     /// Without any, the machine's configuration is built.
-    #[arg(value_name = "WHAT", conflicts_with_all = ["config", "options", "rootfs", "no_initrd"])]
+    #[arg(value_name = "WHAT", conflicts_with_all = ["config", "option", "rootfs", "no_initrd"])]
     what: Vec<String>,
     /// Build the Nix expression in FILE, which nix-instantiate reads.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["config", "options", "rootfs", "no_initrd"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["config", "option", "rootfs", "no_initrd"])]
     nix: Option<PathBuf>,
     /// The attribute of the Nix expression that is built; several may be given.
     #[arg(short = 'A', long = "attr", value_name = "ATTRIBUTE", requires = "nix")]
