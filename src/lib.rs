@@ -22,7 +22,15 @@ pub mod cli;
 #[cfg(feature = "tools")]
 pub mod config;
 #[cfg(feature = "tools")]
+pub mod diff;
+#[cfg(feature = "tools")]
+pub mod generations;
+#[cfg(feature = "tools")]
 pub mod initrd;
+#[cfg(feature = "tools")]
+pub mod layers;
+#[cfg(feature = "tools")]
+mod nearest;
 #[cfg(feature = "tools")]
 pub mod pins;
 #[cfg(feature = "tools")]

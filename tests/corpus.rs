@@ -167,6 +167,7 @@ replays! {
     aterm 300,
     boot_json 300,
     cmdline 300,
+    deb 100,
     elf 300,
     generations 300,
     journal 300,

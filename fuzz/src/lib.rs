@@ -39,6 +39,8 @@ pub const TARGETS: &[Target] = &[
     #[cfg(feature = "tools")]
     ("aterm", store::aterm),
     #[cfg(feature = "tools")]
+    ("deb", tools::deb),
+    #[cfg(feature = "tools")]
     ("generations", tools::generations),
     #[cfg(feature = "tools")]
     ("journal", tools::journal),

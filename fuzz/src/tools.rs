@@ -1,8 +1,11 @@
 //! What only the administrator's command reads and writes.
 
+use std::io::{self, Cursor, Seek, SeekFrom, Write};
+
 use keel::activate::Line;
 use keel::boot::record::{Boot, Record};
 use keel::initrd::Archive;
+use keel::layers::deb::unpack_data;
 
 /// A switch journal: every line that is an event is written and read again as the same.
 pub(crate) fn journal(data: &[u8]) {
@@ -89,6 +92,50 @@ pub(crate) fn newc(data: &[u8]) {
         assert!(other.content.is_empty() || other.at.is_multiple_of(64));
     }
     assert_eq!(first.len(), second.len());
+}
+
+/// More bytes than this are not unpacked of an input.
+const UNPACKED_MAX: u64 = 4 << 20;
+
+/// Memory that is full at some point, as a disk is.
+#[derive(Default)]
+struct Bounded(Cursor<Vec<u8>>);
+
+impl Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.0.position() > UNPACKED_MAX {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Seek for Bounded {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.0.seek(to)
+    }
+}
+
+/// A package: what its archives are unpacked into is a package that says and holds the same.
+pub(crate) fn deb(data: &[u8]) {
+    let mut once = Bounded::default();
+    let control = match unpack_data(data, &mut once) {
+        Ok(control) => control,
+        Err(error) => {
+            let text = error.to_string();
+            assert!(!text.is_empty() && !text.contains('\n'), "{text:?}");
+            return;
+        }
+    };
+    let once = once.0.into_inner();
+    let mut twice = Bounded::default();
+    let again = unpack_data(once.as_slice(), &mut twice).expect("what was written is a package");
+    assert_eq!(again, control);
+    assert_eq!(twice.0.into_inner(), once);
 }
 
 struct Entry<'a> {

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use nix::unistd::{AccessFlags, access};
 
+use super::declared::MenuSettings;
 use crate::sys::immutable::clear_immutable;
 
 /// Where efivarfs is mounted.
@@ -36,6 +37,8 @@ pub struct EfiError {
 #[derive(Clone, Debug)]
 pub struct EfiVariables {
     directory: PathBuf,
+    /// Whether the machine's configuration lets keel write them (`boot.can_touch_efi_variables`).
+    may_write: bool,
 }
 
 /// How a boot loader can be told to start an entry once.
@@ -49,7 +52,11 @@ pub enum TrialBy {
 
 impl Default for EfiVariables {
     fn default() -> Self {
-        Self::in_directory(Path::new(EFIVARFS))
+        let settings = MenuSettings::of_this_machine();
+        Self {
+            may_write: settings.can_touch_efi_variables.unwrap_or(true),
+            ..Self::in_directory(Path::new(EFIVARFS))
+        }
     }
 }
 
@@ -58,6 +65,7 @@ impl EfiVariables {
     pub fn in_directory(directory: &Path) -> Self {
         Self {
             directory: directory.to_owned(),
+            may_write: true,
         }
     }
 
@@ -65,7 +73,7 @@ impl EfiVariables {
     /// systemd-boot. A machine without variables doesn't say which loader it has.
     pub fn trial_by(&self) -> Option<TrialBy> {
         let has_any = std::fs::read_dir(&self.directory).is_ok_and(|mut entries| entries.next().is_some());
-        let is_writable = || access(&self.directory, AccessFlags::W_OK).is_ok();
+        let is_writable = || self.may_write && access(&self.directory, AccessFlags::W_OK).is_ok();
         match (has_any, self.knows_one_shot()) {
             (true, true) if is_writable() => Some(TrialBy::Variable),
             (true, true) | (false, _) => Some(TrialBy::Counter),

@@ -3,6 +3,7 @@
 //!
 //! [`menu`] and [`plan`] are pure; [`esp`] reads and writes.
 
+pub mod declared;
 pub mod efi;
 pub mod esp;
 pub mod menu;

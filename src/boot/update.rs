@@ -6,11 +6,12 @@ use std::path::Path;
 
 use nix::fcntl::OFlag;
 
+use super::declared::{MenuSettings, kept_systems, shown};
 use super::esp::{Esp, EspError, bootable, read_content};
 use super::menu::{Broken, Content, Menu, MenuEntry, Selection};
 use super::plan::{Plan, PlanError, Wanted, plan};
 use super::record::Record;
-use crate::store::{Layout, LayoutError};
+use crate::store::{Layout, LayoutError, StorePath};
 use crate::sys::mount::proc_path;
 use crate::system::generation::{Generation, Profile, ProfileError};
 
@@ -32,7 +33,7 @@ pub struct Update<'a> {
     pub trial: Option<u64>,
     /// What makes the default start by itself.
     pub selection: Selection,
-    /// How long the menu is shown, in seconds.
+    /// How long the menu is shown, in seconds, when the newest generation's configuration doesn't say it.
     pub timeout: u32,
     /// The systemd-boot to install; the default generation's when absent.
     pub systemd_boot: Option<&'a Path>,
@@ -73,7 +74,8 @@ pub fn update(args: &Update<'_>, warn: &mut dyn FnMut(&str)) -> Result<Plan, Upd
     // Before the profile is read: what another process does to both must not come in between.
     let esp = Esp::open(args.esp)?;
     let profile = Profile::open(Layout::from_environment(args.store)?, args.profile)?;
-    let (entries, unreadable) = generations(&profile)?;
+    let (mut entries, unreadable) = generations(&profile)?;
+    let settings = limit(&profile, args, &mut entries);
     let (generations, no_files) = bootable(entries);
     let broken: Vec<Broken> = unreadable.into_iter().chain(no_files).collect();
     for Broken { number, reason } in &broken {
@@ -119,7 +121,7 @@ pub fn update(args: &Update<'_>, warn: &mut dyn FnMut(&str)) -> Result<Plan, Upd
         profile: args.profile.to_owned(),
         generations,
         default,
-        timeout: args.timeout,
+        timeout: settings.timeout.unwrap_or(args.timeout),
         trial: args.trial,
         selection: args.selection,
     };
@@ -145,6 +147,26 @@ pub fn update(args: &Update<'_>, warn: &mut dyn FnMut(&str)) -> Result<Plan, Upd
         esp.execute(&plan)?;
     }
     Ok(plan)
+}
+
+/// Leaves those out that are more than the newest generation's configuration wants in the menu.
+fn limit(profile: &Profile, args: &Update<'_>, entries: &mut Vec<MenuEntry>) -> MenuSettings {
+    let store = profile.layout().store_dir();
+    let all: Vec<(u64, StorePath)> = entries
+        .iter()
+        .filter_map(|entry| Some((entry.number, StorePath::from_absolute(store, &entry.system).ok()?)))
+        .collect();
+    let newest = entries.iter().max_by_key(|entry| entry.number);
+    let settings = newest
+        .map(|entry| MenuSettings::of(profile.root(), Path::new(&entry.system)))
+        .unwrap_or_default();
+    let named = [args.default, args.trial, profile.current().unwrap_or(None)];
+    let kept = kept_systems(profile.layout());
+    let shown = shown(&all, settings.generations, &|number, system| {
+        named.contains(&Some(number)) || kept.contains(&system.absolute(store))
+    });
+    entries.retain(|entry| shown.contains(&entry.number));
+    settings
 }
 
 /// The generation that booted and was healthy last: the default moves to no other by itself.

@@ -3,6 +3,7 @@
 mod ids;
 mod inside;
 mod mounts;
+pub mod realise;
 mod run;
 mod spec;
 

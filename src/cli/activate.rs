@@ -1,22 +1,29 @@
-//! `keel switch`, `test`, `boot`, `dry-run`, `check`, `rollback`, `status`, `confirm`; `activate` is the same.
+//! `keel switch`, `test`, `boot`, `dry-run`, `check`, `rollback`, `confirm`; `activate` is the same.
 
-use std::io::{IsTerminal, Write};
-use std::path::{Path, PathBuf};
+use std::fs::File;
+use std::io::{BufRead as _, BufReader, Write};
+use std::path::PathBuf;
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context, Result, anyhow};
 
-use super::output::{self, outln};
+use super::output::color::{Ink, Style};
+use super::output::{self, errln, outln};
 use crate::activate::{self, Event, Goal, Line, Machine, Options, Plan, Target, code, observe_systems, plan};
-use crate::boot::record::{Record, TrialState};
 use crate::systemd::Manager;
 
 /// Where to go, and how carefully.
 #[derive(Debug, clap::Args)]
 #[allow(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 pub(super) struct Args {
-    /// A generation's number, or a system's store path; the newest generation when left out.
-    #[arg(value_name = "GENERATION|SYSTEM")]
+    /// A generation's number, or a system's store path. When left out, the machine's configuration is built first and
+    /// becomes the newest generation; without a configuration it's the newest generation that there is.
+    #[arg(value_name = "GENERATION|SYSTEM", conflicts_with_all = ["config", "options", "rootfs"])]
     target: Option<String>,
+    #[command(flatten)]
+    config: super::make::ConfigArgs,
+    /// Show what would be done, and ask before it's done.
+    #[arg(long)]
+    ask: bool,
     /// Only say what would be done.
     #[arg(long)]
     dry_run: bool,
@@ -67,14 +74,6 @@ struct HowArgs {
     dry_run: bool,
 }
 
-/// What the machine runs.
-#[derive(Debug, clap::Args)]
-pub(super) struct StatusArgs {
-    /// As JSON.
-    #[arg(long)]
-    json: bool,
-}
-
 /// What a verb does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -93,7 +92,30 @@ pub(super) enum Kind {
 /// Runs a verb; returns the exit code.
 pub(super) fn run(kind: Kind, args: &Args) -> Result<u8> {
     let machine = Machine::this()?;
-    let target = machine.target(args.target.as_deref())?;
+    let is_dry = args.dry_run || matches!(kind, Kind::DryRun | Kind::Check);
+    let (target, confirm) = if args.target.is_none() && kind != Kind::Check && args.config.is_there() {
+        let persists = matches!(kind, Kind::Switch | Kind::Boot) && !is_dry && !args.ask;
+        let (target, config) = super::make::target(&machine, &args.config, persists)?;
+        (target, args.confirm.or(config.switch.confirm))
+    } else {
+        (machine.target(args.target.as_deref())?, args.confirm)
+    };
+    let target = if args.ask && !is_dry {
+        if kind != Kind::Boot {
+            let _partial = dry_run(&machine, &target, false)?;
+        }
+        if !asked("go on?")? {
+            errln!("nothing was changed");
+            return Ok(code::ERROR);
+        }
+        super::make::as_generation(&machine, target, kind != Kind::Test)?
+    } else {
+        target
+    };
+    let options = |goal| Options {
+        confirm,
+        ..options(goal, target.clone(), args)
+    };
     match kind {
         Kind::Check => {
             machine.check_intact(&target.system)?;
@@ -102,10 +124,20 @@ pub(super) fn run(kind: Kind, args: &Args) -> Result<u8> {
         }
         Kind::DryRun => dry_run(&machine, &target, args.json),
         _ if args.dry_run => dry_run(&machine, &target, args.json),
-        Kind::Switch => go(&machine, &options(Goal::Switch, target, args), args.json),
-        Kind::Test => go(&machine, &options(Goal::Test, target, args), args.json),
-        Kind::Boot => go(&machine, &options(Goal::Boot, target, args), args.json),
+        Kind::Switch => go(&machine, &options(Goal::Switch), args.json),
+        Kind::Test => go(&machine, &options(Goal::Test), args.json),
+        Kind::Boot => go(&machine, &options(Goal::Boot), args.json),
     }
+}
+
+/// A question on the terminal; anything but a clear yes is no.
+fn asked(question: &str) -> Result<bool> {
+    let terminal = File::options().read(true).write(true).open("/dev/tty");
+    let mut terminal = terminal.context("--ask needs a terminal")?;
+    write!(terminal, "{question} [y/N] ")?;
+    let mut answer = String::new();
+    let _length = BufReader::new(&terminal).read_line(&mut answer)?;
+    Ok(matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes"))
 }
 
 fn options(goal: Goal, target: Target, args: &Args) -> Options {
@@ -158,13 +190,13 @@ pub(super) fn rollback(args: &RollbackArgs) -> Result<u8> {
 }
 
 fn go(machine: &Machine, options: &Options, json: bool) -> Result<u8> {
-    let colour = std::io::stderr().is_terminal();
+    let style = Style::stderr();
     let mut tell = |line: &Line| {
         // The switch goes on without its audience.
         let _ = if json {
             serde_json::to_string(line).map_or(Ok(()), |text| writeln!(std::io::stdout(), "{text}"))
         } else {
-            say(&line.event, colour)
+            say(&line.event, style)
         };
     };
     let (code, text) = activate::switch(machine, options, &mut tell)?;
@@ -177,9 +209,8 @@ fn go(machine: &Machine, options: &Options, json: bool) -> Result<u8> {
     Ok(code)
 }
 
-fn say(event: &Event, colour: bool) -> std::io::Result<()> {
+fn say(event: &Event, style: Style) -> std::io::Result<()> {
     let mut out = std::io::stderr();
-    let (dim, normal) = if colour { ("\x1b[2m", "\x1b[0m") } else { ("", "") };
     match event {
         Event::Plan { .. } | Event::Begin { .. } | Event::Phase { .. } | Event::End { .. } => Ok(()),
         Event::Unit { unit, verb, result } => {
@@ -190,7 +221,10 @@ fn say(event: &Event, colour: bool) -> std::io::Result<()> {
             };
             writeln!(out, "  {verb:8} {unit}{result}")
         }
-        Event::Pending { text } => writeln!(out, "  {dim}waiting for {text}{normal}"),
+        Event::Pending { text } => {
+            let waiting = format_args!("waiting for {text}");
+            writeln!(out, "  {}", style.paint(Ink::Dim, waiting))
+        }
         Event::Note { text } => writeln!(out, "  {text}"),
         Event::Warning { text } => writeln!(out, "keel: warning: {text}"),
         Event::Revert { reason } => writeln!(out, "keel: {reason}; going back to the old system"),
@@ -254,58 +288,6 @@ fn describe(plan: &Plan) -> String {
     }
     lines.push(String::new());
     lines.join("\n")
-}
-
-/// `keel status`.
-pub(super) fn status(args: &StatusArgs) -> Result<u8> {
-    let machine = Machine::this()?;
-    let current = machine.current()?;
-    let link = |path: &str| std::fs::read_link(path).map(|path| path.to_string_lossy().into_owned());
-    let booted = link("/run/booted-system").unwrap_or_default();
-    let (record, fault) = Record::read(Path::new("/"));
-    let is_switching = machine.lock(std::time::Duration::ZERO).is_err();
-    let generation = machine.generation_of(&current);
-    if args.json {
-        let status = serde_json::json!({
-            "current": current,
-            "generation": generation,
-            "booted": booted,
-            "lastGood": record.last_good,
-            "trial": record.trial,
-            "switching": is_switching,
-        });
-        outln!("{}", serde_json::to_string_pretty(&status)?)?;
-        return Ok(code::DONE);
-    }
-    let named = |system: &str| match machine.generation_of(system) {
-        Some(number) => format!("generation {number}  {system}"),
-        None => system.to_owned(),
-    };
-    outln!("runs       {}", named(&current))?;
-    outln!("booted     {}", named(&booted))?;
-    outln!(
-        "last good  {}",
-        record
-            .last_good
-            .as_deref()
-            .map_or_else(|| "none yet".to_owned(), named)
-    )?;
-    match &record.trial {
-        Some(trial) => match &trial.state {
-            TrialState::Armed => outln!("trial      generation {} at the next boot", trial.generation)?,
-            TrialState::Failed(reason) => {
-                outln!("trial      generation {} failed: {reason}", trial.generation)?;
-            }
-        },
-        None => outln!("trial      none")?,
-    }
-    if is_switching {
-        outln!("switching  right now")?;
-    }
-    if let Some(fault) = fault {
-        outln!("warning    {fault}")?;
-    }
-    Ok(code::DONE)
 }
 
 /// A time: `90`, `90s`, `15min`, `1h`.

@@ -12,6 +12,8 @@ use crate::boot::{
 /// Try a system at the next boot; or (`boot update`) make the boot menu.
 #[derive(Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
+// The options of `activate` bring a group of the same name.
+#[group(skip)]
 pub(super) struct Args {
     #[command(subcommand)]
     verb: Option<Verb>,
@@ -43,7 +45,7 @@ pub struct UpdateArgs {
     /// Generation whose next boot is a trial: a panic or a hang ends in the default.
     #[arg(long, value_name = "N")]
     pub trial: Option<u64>,
-    /// How long the menu is shown, in seconds.
+    /// How long the menu is shown, in seconds, when the newest generation's configuration doesn't say it.
     #[arg(long, value_name = "S", default_value_t = 5)]
     pub timeout: u32,
     /// The systemd-boot to install; the default generation's when left out.

@@ -158,7 +158,7 @@ fn secret_key(file: &Path) -> anyhow::Result<SecretKey> {
 const EVERY: Duration = Duration::from_millis(200);
 
 /// Shows on a terminal how far a copy has come, until it has.
-fn shown<T>(progress: &Progress, work: impl FnOnce() -> T) -> T {
+pub(super) fn shown<T>(progress: &Progress, work: impl FnOnce() -> T) -> T {
     if !std::io::stderr().is_terminal() {
         return work();
     }

@@ -1,20 +1,28 @@
 //! Verbs of `keel` and what they print.
 
 mod activate;
+mod apt;
 pub mod boot;
 mod build;
+mod configuration;
 mod copy;
+mod diff;
 mod etc;
 mod gc;
 mod generations;
 mod import;
 pub mod initrd;
+mod layer;
+mod make;
 mod output;
 mod profile;
 mod rehearse;
+mod search;
 mod settings;
+mod status;
 mod store;
 mod units;
+mod update;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -27,6 +35,9 @@ use clap::{Parser, Subcommand};
 #[derive(Debug, Parser)]
 #[command(name = "keel", version, disable_help_subcommand = true)]
 struct Cli {
+    /// When the output is coloured.
+    #[arg(long, global = true, value_enum, value_name = "WHEN", default_value = "auto")]
+    color: output::color::When,
     #[command(subcommand)]
     verb: Verb,
 }
@@ -38,6 +49,7 @@ enum Verb {
     /// Activate a system now; the next boot is as before.
     Test(activate::Args),
     Boot(boot::Args),
+    Build(build::Args),
     /// Say what a switch would do.
     DryRun(activate::Args),
     /// Look whether a system is intact.
@@ -46,9 +58,9 @@ enum Verb {
     Rollback(activate::RollbackArgs),
     /// Confirm that the machine can still be reached after `switch --confirm`.
     Confirm,
-    /// What runs, what was booted, what the next boot will be.
-    Status(activate::StatusArgs),
+    Status(status::Args),
     Copy(copy::Args),
+    Diff(diff::Args),
     Etc(etc::Args),
     Gc(gc::Args),
     Generations(generations::Args),
@@ -57,7 +69,9 @@ enum Verb {
     Key(copy::KeyArgs),
     Profile(profile::Args),
     Rehearse(rehearse::Args),
+    Search(search::Args),
     Store(store::Args),
+    Update(update::Args),
     /// The executor of a switch; started by systemd.
     #[command(hide = true)]
     Execute {
@@ -75,6 +89,15 @@ enum Verb {
     /// Judges a boot; started by systemd.
     #[command(hide = true)]
     Healthy,
+    /// What builds a layer of packages; run in a sandbox.
+    #[command(hide = true)]
+    BuildLayer,
+    /// Asks a system's own systemd about units; started by `build`.
+    #[command(hide = true)]
+    VerifyUnits {
+        /// `/usr`, `/etc`, and the units.
+        arguments: Vec<String>,
+    },
     /// A stage of a build's sandbox; started by the one before.
     #[command(hide = true)]
     BuildStage {
@@ -114,7 +137,11 @@ pub fn main() -> ExitCode {
         .format_timestamp(None)
         .init();
     let arguments: Vec<OsString> = std::env::args_os().collect();
-    let verb = Cli::parse_from(as_activate(arguments)).verb;
+    if let Some(code) = apt::instead(&arguments) {
+        return code;
+    }
+    let Cli { color, verb } = Cli::parse_from(as_activate(arguments));
+    output::color::choose(color);
     let name = verb.name();
     match verb.run() {
         Ok(code) => ExitCode::from(code),
@@ -154,12 +181,14 @@ impl Verb {
             Verb::Switch(_) => "switch",
             Verb::Test(_) => "test",
             Verb::Boot(_) => "boot",
+            Verb::Build(_) => "build",
             Verb::DryRun(_) => "dry-run",
             Verb::Check(_) => "check",
             Verb::Rollback(_) => "rollback",
             Verb::Confirm => "confirm",
             Verb::Status(_) => "status",
             Verb::Copy(_) => "copy",
+            Verb::Diff(_) => "diff",
             Verb::Etc(_) => "etc",
             Verb::Gc(_) => "gc",
             Verb::Generations(_) => "generations",
@@ -168,10 +197,14 @@ impl Verb {
             Verb::Key(_) => "key",
             Verb::Profile(_) => "profile",
             Verb::Rehearse(_) => "rehearse",
+            Verb::Search(_) => "search",
             Verb::Store(_) => "store",
+            Verb::Update(_) => "update",
             Verb::Execute { .. } => "execute",
             Verb::Guard { .. } => "guard",
             Verb::Healthy => "healthy",
+            Verb::BuildLayer => "build-layer",
+            Verb::VerifyUnits { .. } => "verify-units",
             Verb::BuildStage { .. } => "build-stage",
         }
     }
@@ -184,14 +217,17 @@ impl Verb {
             Verb::Switch(args) => activate::run(Kind::Switch, &args),
             Verb::Test(args) => activate::run(Kind::Test, &args),
             Verb::Boot(args) => boot::run(&args),
+            Verb::Build(args) => build::run(&args),
             Verb::DryRun(args) => activate::run(Kind::DryRun, &args),
             Verb::Check(args) => activate::run(Kind::Check, &args),
             Verb::Rollback(args) => activate::rollback(&args),
             Verb::Confirm => {
                 done(crate::activate::confirm_now().context("no switch waits for a confirmation"))
             }
-            Verb::Status(args) => activate::status(&args),
+            Verb::Status(args) => done(status::run(&args)),
+            Verb::VerifyUnits { arguments } => make::verify_units(&arguments),
             Verb::Copy(args) => done(copy::run(&args)),
+            Verb::Diff(args) => done(diff::run(&args)),
             Verb::Etc(args) => etc::run(&args),
             Verb::Gc(args) => done(gc::run(&args)),
             Verb::Generations(args) => done(generations::run(&args)),
@@ -200,7 +236,9 @@ impl Verb {
             Verb::Key(args) => done(copy::key(&args)),
             Verb::Profile(args) => done(profile::run(&args)),
             Verb::Rehearse(args) => rehearse::run(&args),
+            Verb::Search(args) => search::run(&args),
             Verb::Store(args) => store::run(&args),
+            Verb::Update(args) => update::run(&args),
             Verb::Execute { request } => {
                 let result = crate::activate::execute(&request, &machine()?);
                 done(result.map_err(anyhow::Error::msg))
@@ -217,6 +255,7 @@ impl Verb {
                 }
                 Ok(0)
             }
+            Verb::BuildLayer => Ok(layer::run()),
             Verb::BuildStage { stage, argument } => build::stage(stage, &argument),
         }
     }

@@ -1,6 +1,8 @@
 //! What is said: results on standard output, everything else on standard error. A reader that is gone is no fault of the
 //! program, and stops nothing.
 
+pub(in crate::cli) mod color;
+
 use std::fmt::Arguments;
 use std::io::{ErrorKind, Write};
 

@@ -53,7 +53,7 @@ pub struct Config {
 }
 
 /// `[system]`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct System {
     /// hostname(5).
@@ -66,6 +66,18 @@ pub struct System {
     pub extra_locales: Vec<String>,
     /// A console keymap, in early boot as well.
     pub keymap: String,
+}
+
+impl Default for System {
+    fn default() -> Self {
+        Self {
+            hostname: "debian".to_owned(),
+            time_zone: "Etc/UTC".to_owned(),
+            locale: "C.UTF-8".to_owned(),
+            extra_locales: Vec::new(),
+            keymap: "us".to_owned(),
+        }
+    }
 }
 
 /// `[boot]`.
@@ -103,15 +115,25 @@ impl Default for Boot {
 }
 
 /// `[boot.initrd]`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct InitrdOptions {
     /// Kernel modules beside those of the module set.
     pub modules: Vec<String>,
-    /// The module set: `common` when empty; `minimal`, `generic`.
+    /// The module set: `minimal`, `common` or `generic`.
     pub set: String,
     /// Whether systemd is PID 1 of the initrd.
     pub systemd: bool,
+}
+
+impl Default for InitrdOptions {
+    fn default() -> Self {
+        Self {
+            modules: Vec::new(),
+            set: "common".to_owned(),
+            systemd: false,
+        }
+    }
 }
 
 /// `[boot.luks.NAME]`.
@@ -131,7 +153,7 @@ pub struct Luks {
 }
 
 /// `[filesystems."PATH"]`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct FileSystem {
     /// What is mounted.
@@ -141,8 +163,19 @@ pub struct FileSystem {
     pub kind: String,
     /// Mount options.
     pub options: Vec<String>,
-    /// Whether it's checked at boot (`fs_passno`).
+    /// Whether it's checked at boot (`fs_passno`), if there is a program that checks such file systems.
     pub check: bool,
+}
+
+impl Default for FileSystem {
+    fn default() -> Self {
+        Self {
+            device: String::new(),
+            kind: String::new(),
+            options: Vec::new(),
+            check: true,
+        }
+    }
 }
 
 /// `[[swap]]`.
@@ -208,7 +241,7 @@ pub struct User {
     pub uid: Option<u32>,
     /// The primary group; one of the same name when left out.
     pub group: Option<String>,
-    /// Further groups.
+    /// Further groups. The loader has written `sudo` for a `wheel` that nobody declares.
     pub groups: Vec<String>,
     /// Full name (GECOS).
     pub description: String,
@@ -433,7 +466,7 @@ impl Default for Unit {
 pub struct EtcFile {
     /// Its contents.
     pub text: Option<String>,
-    /// A file that holds them, relative to the configuration file.
+    /// A file that holds them, relative to the main configuration file, whichever file it was written in.
     pub source: Option<String>,
     /// A link's target, instead of contents.
     pub link: Option<String>,
@@ -510,9 +543,9 @@ pub struct Switch {
 pub struct Overlay {
     /// The package that is replaced, or added.
     pub package: String,
-    /// A `.deb`, relative to the configuration file.
+    /// A `.deb`, relative to the main configuration file.
     pub deb: Option<String>,
-    /// A recipe that builds what takes its place, relative to the configuration file.
+    /// A recipe that builds what takes its place, relative to the main configuration file.
     pub recipe: Option<String>,
     /// A path of the store that takes its place.
     pub path: Option<String>,

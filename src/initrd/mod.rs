@@ -17,7 +17,6 @@ mod lvm;
 mod microcode;
 mod modinfo;
 mod modprobe_d;
-mod nearest;
 mod needed;
 mod plan;
 mod read;

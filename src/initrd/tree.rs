@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use super::depmod::{self, ModuleEntry, underscored};
 use super::modprobe_d::{ModprobeConfig, read_text};
-use super::nearest::nearest;
 use crate::init::modules::Index;
+use crate::nearest::nearest;
 
 /// A decompressed module larger than this isn't one.
 const LARGEST_MODULE: u64 = 256 << 20;

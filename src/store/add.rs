@@ -8,9 +8,11 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::fcntl::Flock;
+use sha2::{Digest, Sha256};
 
 use super::content::Method;
-use super::db::{Database, DbError, PathInfo};
+use super::db::{Database, DbError, DerivationOutputs, PathInfo};
+use super::derivation::{Derivation, name_of};
 use super::lock::Access;
 use super::locks::{self, PathLock};
 use super::nar::{self, NarError, NarHash, UnpackError};
@@ -239,6 +241,30 @@ impl Addition {
         self.adopt(name, Prepared { temporary, nar })
     }
 
+    /// Adds a text that names `references`, under the name that its content and they give it: derivations are added so.
+    pub fn add_text(
+        &mut self,
+        name: &str,
+        bytes: &[u8],
+        references: Vec<StorePath>,
+    ) -> Result<StorePath, AddError> {
+        let temporary = self.temporary();
+        write_file(&temporary, bytes)?;
+        let nar = nar::hash(&temporary, &mut |_| {})?;
+        let sha256: [u8; 32] = Sha256::digest(bytes).into();
+        let kind = Kind::Text(References {
+            others: &references,
+            itself: false,
+        });
+        let path = make_store_path(self.layout.store_dir(), kind, &sha256, name)?;
+        let info = PathInfo {
+            ca: Some(format!("text:sha256:{}", base32::encode(&sha256))),
+            ..PathInfo::new(path.clone(), nar, references)
+        };
+        self.stage(info, temporary)?;
+        Ok(path)
+    }
+
     /// Adds a tree of small files and links that refers to `candidates` (those found in it are registered) and
     /// to itself: `content` gets the own path, and is asked twice, first with a stand-in for the hash.
     pub fn add_referring(
@@ -326,10 +352,35 @@ impl Addition {
         let now = std::time::SystemTime::now()
             .duration_since(std::time::UNIX_EPOCH)
             .map_or(1, |time| time.as_secs());
-        self.database.register(&infos, i64::try_from(now).unwrap_or(1))?;
+        let outputs = self.outputs(&infos)?;
+        self.database
+            .register_with_outputs(&infos, &outputs, i64::try_from(now).unwrap_or(1))?;
         failpoint("after-register");
         self.locks.clear();
         Ok(())
+    }
+
+    /// What the derivations among `infos` are for: the collector keeps and finds derivations by it, as Nix does.
+    fn outputs(&self, infos: &[PathInfo]) -> Result<Vec<DerivationOutputs>, AddError> {
+        let mut all = Vec::new();
+        for info in infos.iter().filter(|info| name_of(&info.path).is_some()) {
+            let file = self.layout.physical_path(&info.path);
+            if !file.symlink_metadata().map_err(at(&file))?.is_file() {
+                continue;
+            }
+            let text = std::fs::read(&file).map_err(at(&file))?;
+            // Something else may be named like one.
+            if let Ok(derivation) = Derivation::parse(self.layout.store_dir(), &text) {
+                let outputs = derivation.outputs.into_iter();
+                all.push(DerivationOutputs {
+                    derivation: info.path.clone(),
+                    outputs: outputs
+                        .filter_map(|(id, output)| Some((id, output.path?)))
+                        .collect(),
+                });
+            }
+        }
+        Ok(all)
     }
 
     fn is_there(&self, path: &StorePath) -> Result<bool, AddError> {

@@ -10,7 +10,7 @@ pub enum LayoutError {
     /// A variable of the environment holds no clean absolute path.
     #[error("{variable}={value}: an absolute path without '.', '..' or a trailing slash is needed")]
     NotAbsolute {
-        /// `NIX_STORE_DIR` or `NIX_STATE_DIR`.
+        /// `NIX_STORE_DIR`, `NIX_STATE_DIR` or `NIX_LOG_DIR`.
         variable: &'static str,
         /// What it held.
         value: String,
@@ -24,6 +24,7 @@ pub struct Layout {
     root: PathBuf,
     store_dir: String,
     state_dir: String,
+    log_dir: String,
 }
 
 impl Layout {
@@ -33,11 +34,12 @@ impl Layout {
             root: root.into(),
             store_dir: "/nix/store".into(),
             state_dir: "/nix/var/nix".into(),
+            log_dir: "/nix/var/log/nix".into(),
         }
     }
 
-    /// Below `store` when given (`--store ROOT`); otherwise on this machine, where `NIX_STORE_DIR` and `NIX_STATE_DIR`
-    /// are honoured.
+    /// Below `store` when given (`--store ROOT`); otherwise on this machine, where `NIX_STORE_DIR`, `NIX_STATE_DIR` and
+    /// `NIX_LOG_DIR` are honoured.
     pub fn from_environment(store: Option<&Path>) -> Result<Self, LayoutError> {
         if let Some(root) = store {
             return Ok(Self::below(root));
@@ -46,6 +48,7 @@ impl Layout {
         for (variable, slot) in [
             ("NIX_STORE_DIR", &mut layout.store_dir),
             ("NIX_STATE_DIR", &mut layout.state_dir),
+            ("NIX_LOG_DIR", &mut layout.log_dir),
         ] {
             if let Some(value) = std::env::var_os(variable) {
                 let value = value.to_string_lossy().into_owned();
@@ -88,6 +91,11 @@ impl Layout {
     /// `/nix/var/nix`.
     pub fn state_dir(&self) -> &str {
         &self.state_dir
+    }
+
+    /// `/nix/var/log/nix`: what builders said.
+    pub fn log_dir(&self) -> &str {
+        &self.log_dir
     }
 
     /// `/nix/var/nix/profiles`.

@@ -24,6 +24,8 @@ pub mod files;
 #[cfg(feature = "tools")]
 pub mod gc;
 #[cfg(feature = "tools")]
+pub mod indirect;
+#[cfg(feature = "tools")]
 pub mod lock;
 #[cfg(feature = "tools")]
 pub mod locks;

@@ -110,6 +110,16 @@ impl Pool {
         Ok(())
     }
 
+    /// A content that a path of this file system's store holds already: `file` has it, in canonical form.
+    pub fn known(&self, content: Content, executable: bool, file: PathBuf) -> ContentId {
+        let _first = locked(&self.files)
+            .entry((content.digest, executable))
+            .or_insert(file);
+        let mut contents = locked(&self.contents);
+        contents.push(Some(content));
+        ContentId(contents.len() - 1)
+    }
+
     /// What is known of `id`.
     pub fn content(&self, id: ContentId) -> io::Result<Content> {
         let missing = || io::Error::other("a file's content was never read");

@@ -24,14 +24,40 @@ pub fn wipe_input(terminal: BorrowedFd<'_>) -> nix::Result<()> {
     tcflush(terminal, FlushArg::TCIFLUSH)
 }
 
+/// How many columns the terminal has; none when the descriptor is no terminal, or one that doesn't know (a serial line).
+pub fn columns(terminal: BorrowedFd<'_>) -> Option<u16> {
+    let mut size = libc::winsize {
+        ws_row: 0,
+        ws_col: 0,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    // SAFETY: TIOCGWINSZ writes a winsize (ioctl_tty(2)) behind the pointer, which outlives the call; the descriptor is open.
+    let result = unsafe { libc::ioctl(terminal.as_raw_fd(), libc::TIOCGWINSZ, &raw mut size) };
+    (result == 0 && size.ws_col > 0).then_some(size.ws_col)
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
 
-    use super::wipe_input;
+    use super::{columns, wipe_input};
     use nix::sys::termios::{SetArg, cfmakeraw, tcgetattr, tcsetattr};
     use std::io::Write;
     use std::os::fd::AsFd;
+
+    #[test]
+    fn the_width_is_the_terminals() {
+        let size = nix::pty::Winsize {
+            ws_row: 25,
+            ws_col: 97,
+            ws_xpixel: 0,
+            ws_ypixel: 0,
+        };
+        let pty = nix::pty::openpty(Some(&size), None).unwrap();
+        assert_eq!(columns(pty.slave.as_fd()), Some(97));
+        assert_eq!(columns(std::fs::File::open("/dev/null").unwrap().as_fd()), None);
+    }
 
     #[test]
     fn leaves_nothing_to_read() {

@@ -14,7 +14,7 @@ pub struct Declared {
 }
 
 /// A line of passwd(5) without its password.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct User {
     /// Login name.
     pub name: String,
@@ -29,6 +29,9 @@ pub struct User {
     pub home: String,
     /// Login shell.
     pub shell: String,
+    /// A file of the machine's that holds the hashed password (crypt(5)). It's read when the account is made, and never again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password_file: Option<String>,
 }
 
 /// A line of group(5).

@@ -45,6 +45,7 @@ pub fn parse_passwd(bytes: &[u8]) -> Result<Vec<User>, IdsError> {
             gecos: fields.get(4)?.clone(),
             home: fields.get(5)?.clone(),
             shell: fields.get(6)?.clone(),
+            password_file: None,
         })
     })
 }

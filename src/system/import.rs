@@ -1,10 +1,10 @@
 //! `keel import`: a Debian root file system becomes a system, and a generation of a profile.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::bootspec::{self, BootSpec, BootSpecError, Keel, V1};
+use super::assembly::{self, AssemblyError, Pieces, json};
+use super::bootspec::{self, BootSpecError};
 use super::compose::{self, ComposeError, Parts};
 use super::declared::Ids;
 use super::generation::{Profile, ProfileError};
@@ -20,10 +20,8 @@ use crate::store::objects::{self, ObjectError};
 use crate::store::path::{PathError, check_name};
 use crate::store::pool::Pool;
 use crate::store::tree::{Meta, Node};
-use crate::store::{AddError, Addition, Layout, Prepared, SmallDirectory, StorePath, failpoint};
+use crate::store::{AddError, Addition, Layout, Prepared, StorePath, failpoint};
 
-/// systemd of the assembled root.
-const INIT: &str = "/usr/lib/systemd/systemd";
 /// A longer ids.json is refused: it would hold more names than there are numbers.
 const IDS_MAX: u64 = 16 << 20;
 
@@ -57,6 +55,9 @@ pub enum ImportError {
     /// A kernel parameter can't be used.
     #[error(transparent)]
     BootSpec(#[from] BootSpecError),
+    /// It can't be put together.
+    #[error(transparent)]
+    Assembly(#[from] AssemblyError),
     /// The profile can't be read.
     #[error(transparent)]
     Profile(#[from] ProfileError),
@@ -151,7 +152,7 @@ pub fn import(
     report: &mut dyn FnMut(Notice),
     waiting: &mut dyn FnMut(&Path),
 ) -> Result<Imported, ImportError> {
-    let system_name = format!("keel-system-{}", request.name);
+    let system_name = assembly::store_name(request.name);
     check_name(&system_name).map_err(|error| ImportError::BadName(request.name.to_owned(), error))?;
     if !profile::is_profile_name(request.profile) {
         return Err(ImportError::BadProfile(request.profile.to_owned()));
@@ -179,7 +180,7 @@ pub fn import(
         keel,
         ..add_parts(&mut addition, &parts, &pool, &request.initrd)?
     };
-    let system = add_system(&mut addition, &system_name, request, &parts, &paths)?;
+    let system = add_system(&mut addition, request, &parts, &paths)?;
     addition.commit()?;
 
     failpoint("before-objects");
@@ -297,12 +298,12 @@ fn record_units(parts: &Parts, pool: &Pool) -> Result<UnitsRecord<'static>, Coll
     units::collect(&Mounted::new().with("usr", &usr).with("etc", &etc))
 }
 
-fn joined<T>(thread: std::thread::ScopedJoinHandle<'_, T>) -> Result<T, &'static str> {
+pub(super) fn joined<T>(thread: std::thread::ScopedJoinHandle<'_, T>) -> Result<T, &'static str> {
     thread.join().map_err(|_| "a thread")
 }
 
 // The tree of the image of /usr: what the store keeps apart, so that systems share it, in one.
-fn with_modules(usr: &Node, modules: &Node) -> Node {
+pub(super) fn with_modules(usr: &Node, modules: &Node) -> Node {
     let mut whole = usr.clone();
     if let (Some(entries), Some(layer)) = (
         whole
@@ -318,90 +319,34 @@ fn with_modules(usr: &Node, modules: &Node) -> Node {
 
 fn add_system(
     addition: &mut Addition,
-    name: &str,
     request: &Import<'_>,
     parts: &Parts,
     paths: &Paths,
 ) -> Result<StorePath, ImportError> {
-    let store = request.layout.store_dir();
-    let absolute = |path: &StorePath| path.absolute(store);
-    let mut links: BTreeMap<PathBuf, PathBuf> = [
-        ("usr", &paths.usr),
-        ("etc", &paths.etc),
-        ("modules", &paths.modules),
-        ("kernel", &paths.kernel),
-        ("usr.cfs", &paths.usr_image),
-        ("etc.cfs", &paths.etc_image),
-    ]
-    .map(|(name, path)| (name.into(), absolute(path).into()))
-    .into();
-    for (name, path) in [("initrd", &paths.initrd), ("keel", &paths.keel)] {
-        links.extend(
-            path.iter()
-                .map(|path| (PathBuf::from(name), absolute(path).into())),
-        );
-    }
-    let mut closure = vec![
-        paths.usr.clone(),
-        paths.etc.clone(),
-        paths.modules.clone(),
-        paths.kernel.clone(),
-        paths.usr_image.clone(),
-        paths.etc_image.clone(),
-    ];
-    closure.extend(paths.initrd.clone());
-    closure.extend(paths.keel.clone());
-    closure.sort_unstable();
-    closure.dedup();
-    let spec = |own: &StorePath| BootSpec {
-        v1: V1 {
-            system: bootspec::SYSTEM.into(),
-            init: INIT.into(),
-            initrd: paths.initrd.as_ref().map(absolute),
-            kernel: absolute(&paths.kernel),
-            kernel_params: request.kernel_params.to_vec(),
-            label: format!("{}, Linux {}", parts.os_name, parts.kernel_version),
-            toplevel: absolute(own),
-        },
-        keel: Keel {
-            name: request.name.to_owned(),
-            kernel_version: parts.kernel_version.clone(),
-            usr_image: absolute(&paths.usr_image),
-            etc_image: absolute(&paths.etc_image),
-            modules: absolute(&paths.modules),
-            objects: request.layout.objects_dir(),
-        },
+    let pieces = Pieces {
+        name: request.name,
+        kernel_params: request.kernel_params,
+        kernel_version: &parts.kernel_version,
+        os_name: &parts.os_name,
+        usr: &paths.usr,
+        etc: &paths.etc,
+        modules: &paths.modules,
+        kernel: &paths.kernel,
+        usr_image: &paths.usr_image,
+        etc_image: &paths.etc_image,
+        initrd: paths.initrd.as_ref(),
+        keel: paths.keel.as_ref(),
+        parts: None,
+        further: &[],
+        files: vec![
+            ("accounts.json", json(&parts.accounts.declared)),
+            ("ids.json", json(&parts.accounts.ids)),
+            ("packages.json", json(&parts.packages)),
+            ("health.json", json(request.health)),
+            ("units.json", paths.units.to_json()),
+        ],
     };
-    spec(&paths.usr).check()?;
-    let lines: String = closure.iter().map(|path| absolute(path) + "\n").collect();
-    let fixed = [
-        ("closure", lines.into_bytes()),
-        ("accounts.json", json(&parts.accounts.declared)),
-        ("ids.json", json(&parts.accounts.ids)),
-        ("packages.json", json(&parts.packages)),
-        ("health.json", json(request.health)),
-        ("units.json", paths.units.to_json()),
-    ];
-    let content = |own: &StorePath| {
-        let mut files: BTreeMap<_, _> = fixed
-            .iter()
-            .map(|(name, bytes)| (PathBuf::from(name), bytes.clone()))
-            .collect();
-        let _new = files.insert("boot.json".into(), spec(own).to_json().into_bytes());
-        SmallDirectory {
-            files,
-            links: links.clone(),
-            ..SmallDirectory::default()
-        }
-    };
-    Ok(addition.add_referring(name, &closure, &content)?)
-}
-
-fn json(value: &impl serde::Serialize) -> Vec<u8> {
-    // Only maps with keys that are no strings could fail.
-    let mut bytes = serde_json::to_vec_pretty(value).unwrap_or_default();
-    bytes.push(b'\n');
-    bytes
+    Ok(assembly::add_system(addition, &pieces)?)
 }
 
 // The numbers of the newest generation that can say them. A machine's first generation starts without any.

@@ -7,6 +7,8 @@ pub mod generation;
 pub mod units;
 
 #[cfg(feature = "tools")]
+mod assembly;
+#[cfg(feature = "tools")]
 pub mod compose;
 #[cfg(feature = "tools")]
 pub mod factory;
@@ -23,11 +25,15 @@ pub mod import;
 #[cfg(feature = "tools")]
 mod kernel;
 #[cfg(feature = "tools")]
+pub mod make;
+#[cfg(feature = "tools")]
 pub mod notice;
 #[cfg(feature = "tools")]
 pub mod own;
 #[cfg(feature = "tools")]
 pub mod packages;
+#[cfg(feature = "tools")]
+pub mod packages_parts;
 #[cfg(feature = "tools")]
 pub mod profile;
 #[cfg(feature = "tools")]

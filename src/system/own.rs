@@ -13,6 +13,11 @@ const HEALTHY: &[u8] = include_bytes!("../../units/keel-healthy.service");
 /// Names of the administrator's command.
 const NAMES: [&str; 2] = ["keel", "activate"];
 
+/// What would change packages on the machine, and can't: keel stands in for these, and runs the real ones for everything else.
+pub const PACKAGE_TOOLS: [&str; 4] = ["apt", "apt-get", "aptitude", "dpkg"];
+/// Where the real ones lie.
+pub const REAL_TOOLS: &str = "/usr/lib/keel/tools";
+
 /// The programs that a system brings.
 #[derive(Clone, Copy, Debug)]
 pub struct Programs<'a> {
@@ -59,6 +64,21 @@ pub fn programs(programs: &Programs<'_>, pool: &Pool) -> Result<Node, OwnError> 
         )?;
     }
     Ok(tree)
+}
+
+/// Stands in for the tools that would change packages of `usr`: they'd fail at a read-only file system, without a word of what to
+/// do instead.
+pub fn take_over(usr: &mut Node, keel: &str) -> Result<(), OwnError> {
+    let mtime = usr.meta().mtime;
+    let real = Path::new(REAL_TOOLS.trim_start_matches("/usr/"));
+    for name in PACKAGE_TOOLS {
+        if let Some(tool) = usr.take(&format!("bin/{name}")) {
+            usr.put(&real.join(name), tool, mtime)?;
+            let link = Node::symlink(format!("{keel}/bin/keel"), mtime);
+            usr.put(&Path::new("bin").join(name), link, mtime)?;
+        }
+    }
+    Ok(())
 }
 
 /// Puts the command, whose store path is `keel`, and the units into `usr`.

@@ -22,6 +22,9 @@ pub struct Package {
     pub version: String,
     /// Bytes that it takes when installed, as it says itself (`Installed-Size`).
     pub size: u64,
+    /// The users whose package it is (`users.NAME.packages`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub users: Vec<String>,
 }
 
 /// The packages that dpkg's status file (deb822; dpkg's manual page "deb822(5)") calls installed. Stanzas without a name
@@ -51,6 +54,7 @@ fn package(stanza: &str) -> Option<Package> {
         size: field("Installed-Size")
             .and_then(|size| size.parse::<u64>().ok())
             .map_or(0, |k| k.saturating_mul(1024)),
+        users: Vec::new(),
     })
 }
 

@@ -88,16 +88,16 @@ pub struct Progress {
 }
 
 impl Progress {
-    fn begin(&self, paths: usize, bytes: u64) {
+    pub(crate) fn begin(&self, paths: usize, bytes: u64) {
         self.paths_all.store(paths as u64, Ordering::Relaxed);
         self.bytes_all.store(bytes, Ordering::Relaxed);
     }
 
-    fn bytes(&self, count: u64) {
+    pub(crate) fn bytes(&self, count: u64) {
         let _before = self.bytes.fetch_add(count, Ordering::Relaxed);
     }
 
-    fn path(&self) {
+    pub(crate) fn path(&self) {
         let _before = self.paths.fetch_add(1, Ordering::Relaxed);
     }
 }

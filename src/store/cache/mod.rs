@@ -9,7 +9,7 @@ pub mod narinfo;
 mod resolve;
 mod stream;
 
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::path::Path;
 
 use crate::store::{Layout, StorePath};
@@ -115,6 +115,27 @@ pub fn open(url: &str) -> Result<Box<dyn Cache>, CacheError> {
         return Ok(Box::new(http::Http::new(place)));
     }
     Err(CacheError::UnknownScheme(url.chars().take(200).collect()))
+}
+
+/// Writes the file at `url` (`file://`, `http://` or `https://`) to `sink`, gone on with where it's cut; its length.
+///
+/// # Errors
+/// When it can't be read or written, or is longer than `most` bytes.
+pub fn download(url: &str, sink: &mut dyn Write, most: u64) -> io::Result<u64> {
+    let end = url.find(['?', '#']).unwrap_or(url.len());
+    let cut = url.get(..end).and_then(|place| place.rfind('/')).unwrap_or(0);
+    let (base, name) = url.split_at(cut);
+    let cache = open(base).map_err(|_| {
+        let text = format!("'{url}' is no file:///…, http://… or https://…");
+        io::Error::new(io::ErrorKind::InvalidInput, text)
+    })?;
+    let mut source =
+        stream::Resumed::new(cache.as_ref(), name.trim_start_matches('/')).take(most.saturating_add(1));
+    let bytes = io::copy(&mut source, sink)?;
+    if bytes > most {
+        return Err(io::Error::other(format!("it's longer than {most} bytes")));
+    }
+    Ok(bytes)
 }
 
 /// Reads `nix-cache-info`.

@@ -30,6 +30,15 @@ pub struct PathInfo {
     pub ca: Option<String>,
 }
 
+/// What a derivation is for: identifiers of its outputs, and where they go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DerivationOutputs {
+    /// The derivation, valid or about to be.
+    pub derivation: StorePath,
+    /// Its outputs, which need not be valid.
+    pub outputs: Vec<(String, StorePath)>,
+}
+
 impl PathInfo {
     /// A path with no more than content.
     pub fn new(path: StorePath, nar: NarHash, references: Vec<StorePath>) -> Self {
@@ -199,6 +208,16 @@ impl Database {
     /// Registers `all` in one transaction: after a power cut either all are valid or none. Paths that are valid
     /// already are left as they are. `now` is in seconds since 1970.
     pub fn register(&mut self, all: &[PathInfo], now: i64) -> Result<(), DbError> {
+        self.register_with_outputs(all, &[], now)
+    }
+
+    /// The same, and notes in the same transaction what the derivations among them are for.
+    pub fn register_with_outputs(
+        &mut self,
+        all: &[PathInfo],
+        outputs: &[DerivationOutputs],
+        now: i64,
+    ) -> Result<(), DbError> {
         let store_dir = self.store_dir.clone();
         let transaction = self
             .connection
@@ -223,6 +242,11 @@ impl Database {
                     .execute((referrer, id))?;
             }
         }
+        for one in outputs {
+            let derivation = one.derivation.absolute(&store_dir);
+            let id = find(&transaction, &derivation)?.ok_or(DbError::NotValid(derivation))?;
+            insert_outputs(&transaction, &store_dir, id, &one.outputs)?;
+        }
         Ok(transaction.commit()?)
     }
 
@@ -236,11 +260,7 @@ impl Database {
         let transaction = self
             .connection
             .transaction_with_behavior(TransactionBehavior::Immediate)?;
-        for (name, path) in outputs {
-            let _rows = transaction
-                .prepare_cached("insert or replace into DerivationOutputs (drv, id, path) values (?, ?, ?)")?
-                .execute((id, name, path.absolute(&self.store_dir)))?;
-        }
+        insert_outputs(&transaction, &self.store_dir, id, outputs)?;
         Ok(transaction.commit()?)
     }
 
@@ -313,6 +333,20 @@ fn find(transaction: &Transaction<'_>, path: &str) -> rusqlite::Result<Option<i6
         .prepare_cached("select id from ValidPaths where path = ?")?
         .query_row([path], |row| row.get(0))
         .optional()
+}
+
+fn insert_outputs(
+    transaction: &Transaction<'_>,
+    store_dir: &str,
+    derivation: i64,
+    outputs: &[(String, StorePath)],
+) -> Result<(), DbError> {
+    for (name, path) in outputs {
+        let _rows = transaction
+            .prepare_cached("insert or replace into DerivationOutputs (drv, id, path) values (?, ?, ?)")?
+            .execute((derivation, name, path.absolute(store_dir)))?;
+    }
+    Ok(())
 }
 
 fn insert(transaction: &Transaction<'_>, store_dir: &str, info: &PathInfo, now: i64) -> Result<(), DbError> {

@@ -1,5 +1,6 @@
 //! The store's database: Nix's schema 10, in SQLite.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
 use std::time::Duration;
@@ -19,8 +20,8 @@ use super::path::{PathError, StorePath};
 
 pub use closure::Direction;
 pub use graph::Graph;
-pub use info::PathInfo;
 pub(crate) use info::sha256;
+pub use info::{DerivationOutputs, PathInfo};
 
 /// The only schema that is read and written: that of Nix since 2.4.
 const SCHEMA: u32 = 10;
@@ -142,6 +143,18 @@ impl Database {
     /// Whether `path` is registered.
     pub fn is_valid(&self, path: &StorePath) -> Result<bool, DbError> {
         Ok(self.id(path)?.is_some())
+    }
+
+    /// Those of `paths` that are registered, by one query.
+    pub fn valid_of(&self, paths: &[StorePath]) -> Result<BTreeSet<StorePath>, DbError> {
+        let asked: Vec<String> = paths.iter().map(|path| path.absolute(&self.store_dir)).collect();
+        // Names of store paths hold nothing that JSON would have to escape.
+        let json = format!("[\"{}\"]", asked.join("\",\""));
+        let mut statement = self
+            .connection
+            .prepare_cached("select path from ValidPaths where path in (select value from json_each(?))")?;
+        let rows = statement.query_map([json], |row| row.get::<_, String>(0))?;
+        rows.map(|path| self.parse(&path?)).collect()
     }
 
     /// The NAR hash (`sha256:<hex>`) and size that are registered for `path`.

@@ -2,6 +2,7 @@
 
 mod aterm;
 mod hash;
+mod library;
 #[cfg(test)]
 mod tests;
 
@@ -11,6 +12,7 @@ use super::path::StorePath;
 
 pub use aterm::{AtermError, AtermProblem};
 pub use hash::{DerivationError, Hashes};
+pub use library::{Library, LibraryError, name_of};
 
 /// How the names of files with derivations end.
 pub const EXTENSION: &str = ".drv";

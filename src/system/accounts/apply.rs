@@ -1,5 +1,6 @@
 //! The merge with the files of an `/etc`: lock, read, replace.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs::{self, File as Handle, OpenOptions, Permissions};
 use std::io::{self, Read, Write};
@@ -12,7 +13,7 @@ use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 
 use super::files::{File, Table, Texts};
-use super::merge::{Step, merge};
+use super::merge::{Step, merge_with};
 use crate::system::declared::Declared;
 
 /// Largest file that is read. A passwd of this size has half a million users.
@@ -95,7 +96,9 @@ pub fn apply(etc: &Path, declared: &Declared, previous: Option<&Declared>) -> Re
             let _ = current.insert(file, text);
         }
     }
-    let plan = merge(&current, declared, previous);
+    let (passwords, mut unread) = first_passwords(etc, &current, declared);
+    let mut plan = merge_with(&current, declared, previous, &passwords);
+    plan.warnings.append(&mut unread);
     let readers = plan.files.get(&File::Group).map_or(0, |text| {
         Table::parse(File::Group, text)
             .find(b"shadow")
@@ -135,6 +138,55 @@ pub fn apply(etc: &Path, declared: &Declared, previous: Option<&Declared>) -> Re
         steps: plan.steps,
         warnings: plan.warnings,
     })
+}
+
+/// The hashed passwords of users that aren't there yet, from the files that the declaration names, and what is wrong with
+/// those files. They lie on the machine: the store, which everybody reads, never holds one.
+fn first_passwords(
+    etc: &Path,
+    current: &Texts,
+    declared: &Declared,
+) -> (BTreeMap<String, String>, Vec<String>) {
+    let passwd = Table::parse(
+        File::Passwd,
+        current.get(&File::Passwd).map_or(&[], Vec::as_slice),
+    );
+    let root = etc.parent().unwrap_or(Path::new("/"));
+    let (mut found, mut wrong) = (BTreeMap::new(), Vec::new());
+    for user in &declared.users {
+        let Some(path) = user.password_file.as_deref() else {
+            continue;
+        };
+        if passwd.find(user.name.as_bytes()).is_some() {
+            continue;
+        }
+        let text = match read(&root.join(path.trim_start_matches('/'))) {
+            Ok(Some(bytes)) => String::from_utf8_lossy(&bytes).trim().to_owned(),
+            // Nobody has to leave one: the account is locked until passwd(1) opens it.
+            Ok(None) => continue,
+            Err(error) => {
+                wrong.push(format!("user {} gets no password: {error}", user.name));
+                continue;
+            }
+        };
+        if is_hash(&text) {
+            let _first = found.insert(user.name.clone(), text);
+        } else {
+            wrong.push(format!(
+                "user {} gets no password: {path} holds no hashed one on a single line ($y$…, $6$…; `mkpasswd` makes them)",
+                user.name
+            ));
+        }
+    }
+    (found, wrong)
+}
+
+// crypt(5): `$id$…`. A plain text, or what opens an account without a password, is refused.
+fn is_hash(text: &str) -> bool {
+    text.starts_with('$')
+        && text.matches('$').count() >= 3
+        && (13..=400).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b':')
 }
 
 /// The lock of lckpwdf(3), which useradd, passwd and systemd-sysusers take as well.

@@ -38,11 +38,22 @@ pub struct Plan {
 ///
 /// `previous` is what was declared at the last merge, if there was one.
 pub fn merge(current: &Texts, declared: &Declared, previous: Option<&Declared>) -> Plan {
+    merge_with(current, declared, previous, &BTreeMap::new())
+}
+
+/// The same, with hashed passwords for users that are added: one that is there keeps the password that it has.
+pub fn merge_with(
+    current: &Texts,
+    declared: &Declared,
+    previous: Option<&Declared>,
+    passwords: &BTreeMap<String, String>,
+) -> Plan {
     let table = |file| Table::parse(file, current.get(&file).map_or(&[], Vec::as_slice));
     let previous = previous.map(first_of_each_name).unwrap_or_default();
     let mut merge = Merge {
         declared,
         previous: &previous,
+        passwords,
         passwd: table(File::Passwd),
         group: table(File::Group),
         shadow: table(File::Shadow),
@@ -71,6 +82,7 @@ pub fn merge(current: &Texts, declared: &Declared, previous: Option<&Declared>) 
 pub(super) struct Merge<'a> {
     pub(super) declared: &'a Declared,
     pub(super) previous: &'a Declared,
+    passwords: &'a BTreeMap<String, String>,
     pub(super) passwd: Table,
     pub(super) group: Table,
     pub(super) shadow: Table,
@@ -245,6 +257,13 @@ impl<'a> Merge<'a> {
             &user.shell,
         ]));
         self.step(format!("add user {} ({uid})", user.name), DECLARED);
+        if let Some(password) = self.passwords.get(&user.name)
+            && self.shadow.find(user.name.as_bytes()).is_none()
+        {
+            let fields: [&str; 9] = [&user.name, password, "", "", "", "", "", "", ""];
+            self.shadow.add(Entry::new(&fields));
+            self.step(format!("give user {} its first password", user.name), DECLARED);
+        }
     }
 
     fn follow(&mut self, user: &User, old: Option<&User>) {

@@ -18,7 +18,7 @@ mod tests;
 
 pub use apply::{AccountsError, Applied, apply};
 pub use files::{Entry, File, Table, Texts};
-pub use merge::{Plan, Step, merge};
+pub use merge::{Plan, Step, merge, merge_with};
 
 /// Numbers below are the system's own (`SYS_UID_MAX` + 1 of login.defs(5) on Debian).
 pub const FIRST_ORDINARY: u32 = 1000;

@@ -38,6 +38,7 @@ fn any_declared() -> impl Strategy<Value = Declared> {
             gecos,
             home,
             shell,
+            ..User::default()
         },
     );
     let group = (name(), number(), prop::collection::vec(name(), 0..3))

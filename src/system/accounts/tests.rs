@@ -21,6 +21,7 @@ fn user(name: &str, uid: u32, gid: u32) -> User {
         gecos: String::new(),
         home: "/".into(),
         shell: "/usr/sbin/nologin".into(),
+        ..User::default()
     }
 }
 
@@ -486,4 +487,52 @@ fn a_password_seeded_before_the_first_boot_is_no_former_users() {
         "{:?}",
         plan.warnings
     );
+}
+
+/// The file is read when the account is made; a later one, or another password that somebody set, stays what it is.
+#[test]
+fn a_first_password_is_read_once_and_only_a_hash_is_taken() {
+    if !is_root() {
+        return;
+    }
+    let root = tempfile::tempdir().unwrap();
+    let etc = root.path().join("etc");
+    let passwords = root.path().join("passwords");
+    fs::create_dir(&etc).unwrap();
+    fs::create_dir(&passwords).unwrap();
+    let with_file = |name: &str, uid| User {
+        password_file: Some(format!("/passwords/{name}")),
+        ..user(name, uid, 0)
+    };
+    let wanted = declared(
+        &[
+            user("root", 0, 0),
+            with_file("alice", 1000),
+            with_file("bob", 1001),
+            with_file("carol", 1002),
+        ],
+        &[group("root", 0, &[])],
+    );
+    fs::write(passwords.join("alice"), "$y$j9T$salt$hash\n").unwrap();
+    fs::write(passwords.join("bob"), "secret\n").unwrap();
+    let applied = apply(&etc, &wanted, None).unwrap();
+    let shadow = || fs::read_to_string(etc.join("shadow")).unwrap();
+    assert!(
+        shadow().contains("alice:$y$j9T$salt$hash:::::::\n"),
+        "{}",
+        shadow()
+    );
+    assert!(shadow().contains("bob:!:") && shadow().contains("carol:!:"));
+    let [warning] = &applied.warnings[..] else {
+        panic!("{:?}", applied.warnings)
+    };
+    assert!(
+        warning.contains("user bob gets no password: /passwords/bob holds no hashed one")
+            && !warning.contains("secret"),
+        "{warning}"
+    );
+    fs::write(passwords.join("alice"), "$y$j9T$other$hash\n").unwrap();
+    let again = apply(&etc, &wanted, Some(&wanted)).unwrap();
+    assert_eq!(again, Applied::default());
+    assert!(shadow().contains("alice:$y$j9T$salt$hash:"));
 }

@@ -2,7 +2,7 @@
 //! store is left out here, before its content is written anywhere.
 
 mod dir;
-mod tar;
+pub(crate) mod tar;
 
 use std::collections::BTreeMap;
 use std::io::{self, Read};

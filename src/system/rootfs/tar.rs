@@ -36,7 +36,7 @@ pub enum TarError {
 
 /// What a member is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     File,
     HardLink,
     Symlink,
@@ -47,20 +47,20 @@ pub(super) enum Kind {
 
 /// A member's header; its bytes are read from the archive before the next member.
 #[derive(Clone, Debug)]
-pub(super) struct Member {
-    pub(super) path: Vec<u8>,
-    pub(super) link: Vec<u8>,
-    pub(super) kind: Kind,
-    pub(super) mode: u32,
-    pub(super) uid: u32,
-    pub(super) gid: u32,
-    pub(super) mtime: i64,
-    pub(super) size: u64,
-    pub(super) capability: Option<Box<[u8]>>,
+pub(crate) struct Member {
+    pub(crate) path: Vec<u8>,
+    pub(crate) link: Vec<u8>,
+    pub(crate) kind: Kind,
+    pub(crate) mode: u32,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) mtime: i64,
+    pub(crate) size: u64,
+    pub(crate) capability: Option<Box<[u8]>>,
 }
 
 /// An archive being read.
-pub(super) struct Archive<R> {
+pub(crate) struct Archive<R> {
     source: R,
     // Bytes of the current member that weren't read, and the padding behind them.
     left: u64,
@@ -81,7 +81,7 @@ struct Extension {
 }
 
 impl<R: Read> Archive<R> {
-    pub(super) fn new(source: R) -> Self {
+    pub(crate) fn new(source: R) -> Self {
         Self {
             source,
             left: 0,
@@ -91,7 +91,7 @@ impl<R: Read> Archive<R> {
     }
 
     /// The next member, or nothing at the end mark.
-    pub(super) fn next(&mut self) -> Result<Option<Member>, TarError> {
+    pub(crate) fn next(&mut self) -> Result<Option<Member>, TarError> {
         let mut extension = Extension::default();
         loop {
             self.skip()?;

@@ -6,14 +6,14 @@ use crate::build;
 
 /// A stage by its name on the command line.
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
-pub(super) enum Stage {
+pub(in crate::cli) enum Stage {
     Outer,
     Map,
     Inner,
 }
 
 /// Runs a stage; its exit code is the builder's.
-pub(super) fn stage(stage: Stage, argument: &Path) -> anyhow::Result<u8> {
+pub(in crate::cli) fn stage(stage: Stage, argument: &Path) -> anyhow::Result<u8> {
     let stage = match stage {
         Stage::Outer => build::Stage::Outer,
         Stage::Map => build::Stage::Map,

@@ -1,0 +1,229 @@
+//! Derivations that Nix instantiates, built by keel: the same paths, contents, hashes and references as Nix's own builds have.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, unused_results)]
+
+mod nix_store;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Command;
+
+use nix_store::{NixStore, fails, run, text};
+
+/// A store that builders may look into, and the path of a shell in it.
+struct Lab {
+    store: NixStore,
+    shell: String,
+}
+
+impl Lab {
+    fn new() -> Self {
+        let store = NixStore::new();
+        // The ids of a sandbox are nobody's: they reach what everybody does.
+        fs::set_permissions(store.dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        fs::write(store.path("settings.toml"), "").unwrap();
+        let shell = store.shell();
+        Self { store, shell }
+    }
+
+    fn keel(&self, arguments: &[&str]) -> Command {
+        let mut command = self.store.keel(arguments);
+        command.env("KEEL_SETTINGS", self.store.path("settings.toml"));
+        command
+    }
+
+    /// What `keel build` prints.
+    fn builds(&self, arguments: &[&str]) -> Vec<String> {
+        let out = run(self.keel(&["build"]).args(arguments));
+        text(&out.stdout).lines().map(str::to_owned).collect()
+    }
+
+    fn refuses(&self, arguments: &[&str]) -> String {
+        fails(self.keel(&["build"]).args(arguments))
+    }
+
+    /// An expression with `shell`, which is the store's, and `run` for a derivation that runs a script with that.
+    fn expression(&self, body: &str) -> String {
+        format!(
+            "let tools = builtins.storePath \"{}\"; \
+             run = name: script: more: derivation ({{ inherit name; system = builtins.currentSystem; \
+             builder = \"${{tools}}/bin/sh\"; args = [ \"-c\" script ]; PATH = \"${{tools}}/bin\"; }} // more); in {body}",
+            self.shell
+        )
+    }
+
+    /// The paths of the derivations that an expression is.
+    fn instantiates(&self, body: &str) -> Vec<String> {
+        let said = self.store.nix("nix-instantiate", &["-E", &self.expression(body)]);
+        // `!dev` stands behind one whose output isn't `out`.
+        let paths = said
+            .lines()
+            .map(|line| line.split('!').next().unwrap().to_owned());
+        paths.collect()
+    }
+
+    /// Hash, size, references and deriver of paths, as Nix sees them.
+    fn facts(&self, paths: &[String]) -> Vec<String> {
+        let mut facts = Vec::new();
+        for path in paths {
+            let query = |what: &str| self.store.nix("nix-store", &["--query", what, path]);
+            facts.push(format!(
+                "{path} {} {} {} {}",
+                query("--hash"),
+                query("--size"),
+                query("--references"),
+                query("--deriver")
+            ));
+        }
+        facts
+    }
+
+    fn forgets(&self, paths: &[String]) {
+        let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
+        self.store.nix("nix-store", &[&["--delete"], &paths[..]].concat());
+    }
+
+    /// Builds by keel, then by Nix, and compares what both know of the results.
+    fn same_by_both(&self, body: &str) -> Vec<String> {
+        let derivations = self.instantiates(body);
+        let derivations: Vec<&str> = derivations.iter().map(String::as_str).collect();
+        let ours = self.builds(&derivations);
+        assert!(!ours.is_empty());
+        self.store.nix_verifies();
+        let facts = self.facts(&ours);
+        self.forgets(&ours);
+        let theirs = self
+            .store
+            .nix("nix-store", &[&["--realise"], &derivations[..]].concat());
+        let mut theirs: Vec<String> = theirs.lines().map(str::to_owned).collect();
+        let mut sorted = ours.clone();
+        sorted.sort();
+        theirs.sort();
+        assert_eq!(sorted, theirs);
+        assert_eq!(facts, self.facts(&ours));
+        ours
+    }
+}
+
+#[test]
+fn what_nix_instantiates_is_built_to_what_nix_builds() {
+    let lab = Lab::new();
+    lab.same_by_both("run \"simple\" \"mkdir $out; echo $name >$out/name; echo x >$out/program; chmod 700 $out/program\" {}");
+    // Several outputs that name each other and themselves.
+    let outputs = lab.same_by_both(
+        "run \"several\" \"mkdir $out; echo $out $lib >$out/names; echo $out >$dev; mkdir $lib; echo $lib >$lib/own\" \
+         { outputs = [ \"out\" \"dev\" \"lib\" ]; }",
+    );
+    assert_eq!(outputs.len(), 3);
+    let circle = lab.instantiates(
+        "run \"circle\" \"echo $dev >$out; echo $out >$dev\" { outputs = [ \"out\" \"dev\" ]; }",
+    );
+    assert!(
+        lab.refuses(&[&circle[0]])
+            .contains("refer to each other in a circle")
+    );
+    // A chain, at whose end only the first one is named.
+    lab.same_by_both(
+        "let a = run \"a\" \"echo a >$out\" {}; b = run \"b\" \"cat ${a} >$out; echo ${a} >>$out\" {}; \
+         in run \"c\" \"mkdir $out; ln -s ${b} $out/b; cat ${b} >$out/text\" {}",
+    );
+    // Placeholders, and texts as files.
+    lab.same_by_both(
+        "run \"placeholder\" \"cat $textPath >$out; echo $where >>$out\" \
+         { where = builtins.placeholder \"out\"; text = \"a text\"; passAsFile = [ \"text\" ]; }",
+    );
+    lab.same_by_both("run \"graph\" \"cat graph >$out\" { exportReferencesGraph = [ \"graph\" tools ]; }");
+}
+
+#[test]
+fn the_environment_is_the_one_that_nix_gives() {
+    let lab = Lab::new();
+    let attributes = "{ __structuredAttrs = true; number = 42; list = [ \"a b\" \"c\" ]; set = { x = true; }; \
+                      graph.exported = [ tools ]; exportReferencesGraph = { exported = [ tools ]; }; }";
+    lab.same_by_both(&format!(
+        "run \"structured\" \"p=${{tools}}/bin; $p/mkdir ${{builtins.placeholder \"out\"}}; \
+         $p/cat $NIX_ATTRS_JSON_FILE >${{builtins.placeholder \"out\"}}/json; \
+         $p/cat $NIX_ATTRS_SH_FILE >${{builtins.placeholder \"out\"}}/sh\" {attributes}"
+    ));
+    let derivation = lab.instantiates(
+        "run \"env\" \"export -p >$out; pwd >>$out; id -u >>$out; id -g >>$out\" { x = \"y z\"; }",
+    );
+    let said = fs::read_to_string(&lab.builds(&[&derivation[0]])[0]).unwrap();
+    for line in [
+        "export HOME='/homeless-shelter'",
+        "export NIX_BUILD_TOP='/build'",
+        "export NIX_LOG_FD='2'",
+        "export TMPDIR='/build'",
+        "export TERM='xterm-256color'",
+        "export x='y z'",
+        "/build",
+        "1000",
+        "100",
+    ] {
+        assert!(said.lines().any(|one| one == line), "{line}: {said}");
+    }
+}
+
+#[test]
+fn content_that_is_known_beforehand_is_checked() {
+    let lab = Lab::new();
+    // sha256 of "x\n".
+    let right = "73cb3858a687a8494ca3323053016282f3dad39d42cf62ca4e79dda2aac7d9ac";
+    let fixed = |name: &str, hash: &str, mode: &str| {
+        format!(
+            "run \"{name}\" \"echo x >$out\" {{ outputHashMode = \"{mode}\"; outputHashAlgo = \"sha256\"; \
+             outputHash = \"{hash}\"; }}"
+        )
+    };
+    let paths = lab.same_by_both(&fixed("flat", right, "flat"));
+    assert_eq!(fs::read_to_string(&paths[0]).unwrap(), "x\n");
+    let info = lab.store.json(&["store", "path-info", &paths[0]]);
+    assert!(info.to_string().contains("fixed:sha256:"), "{info}");
+    let wrong = lab.instantiates(&fixed("wrong", &right.replace("73", "74"), "flat"));
+    let said = lab.refuses(&[&wrong[0]]);
+    let last = said.lines().last().unwrap();
+    assert!(
+        last.contains("hash mismatch")
+            && last.contains("sha256-dMs4WKaHqElMozIwUwFigvPa051Cz2LKTnndoqrH2aw=")
+            && last.contains("sha256-c8s4WKaHqElMozIwUwFigvPa051Cz2LKTnndoqrH2aw="),
+        "{said}"
+    );
+    let recursive = lab.instantiates(&fixed("recursive", right, "recursive"));
+    assert!(lab.refuses(&[&recursive[0]]).contains("hash mismatch"));
+    lab.store.nix_verifies();
+    lab.store.nothing_half();
+}
+
+#[test]
+fn a_failed_build_leaves_its_log_and_nothing_else() {
+    let lab = Lab::new();
+    let derivation =
+        lab.instantiates("run \"fails\" \"echo first; echo last words >&2; echo half >$out; exit 3\" {}");
+    let before: Vec<_> = names(&lab.store.path("store"));
+    let said = lab.refuses(&[&derivation[0]]);
+    assert!(said.contains("fails> last words"), "{said}");
+    let last = said.lines().last().unwrap();
+    assert!(
+        last.contains("exit code 3") && last.contains(&format!("keel store log {}", derivation[0])),
+        "{said}"
+    );
+    assert_eq!(names(&lab.store.path("store")), before);
+    assert_eq!(
+        lab.store.nix("nix-store", &["--read-log", &derivation[0]]),
+        "first\nlast words\n"
+    );
+    // What it was doing stays when that is asked for.
+    let said = lab.refuses(&["--keep-failed", &derivation[0]]);
+    let kept = said.split("stays at ").nth(1).unwrap().trim();
+    assert!(Path::new(kept).is_dir(), "{said}");
+    fs::remove_dir_all(Path::new(kept).parent().unwrap()).unwrap();
+}
+
+fn names(directory: &Path) -> Vec<String> {
+    let mut names: Vec<_> = fs::read_dir(directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
