@@ -7,6 +7,7 @@ use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+#[cfg(feature = "tools")]
 use std::sync::mpsc::sync_channel;
 
 use nix::dir::{Dir, Type};
@@ -20,6 +21,7 @@ pub(super) const DEPTH_MAX: usize = 256;
 /// What is as long goes to the sink by itself, and a file isn't read by less.
 const PIECE: usize = 16 * 1024;
 /// How many buffers are on their way between whoever reads a large file and whoever hashes it.
+#[cfg(feature = "tools")]
 const BUFFERS: usize = 3;
 
 /// Where an archive goes, by way of a buffer.
@@ -119,6 +121,7 @@ impl<'a> Out<'a> {
     }
 
     /// The same, where another thread reads ahead.
+    #[cfg(feature = "tools")]
     pub(super) fn contents_ahead(&mut self, mut file: File, size: u64, path: &Path) -> Result<(), NarError> {
         self.put(&size.to_le_bytes())?;
         self.flush()?;
