@@ -1,4 +1,4 @@
-//! `keel switch`, `test`, `boot`, `dry-run`, `check`, `rollback`, `confirm`; `activate` is the same.
+//! `keel switch`, `test`, `boot`, `dry-run`, `rollback`, `confirm`; `activate` is the same.
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Write};
@@ -14,14 +14,15 @@ use crate::systemd::Manager;
 
 /// Where to go, and how carefully.
 #[derive(Debug, clap::Args)]
+#[group(skip)]
 #[allow(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 pub(super) struct Args {
     /// A generation's number, or a system's store path. When left out, the machine's configuration is built first and
     /// becomes the newest generation; without a configuration it's the newest generation that there is.
-    #[arg(value_name = "GENERATION|SYSTEM", conflicts_with_all = ["config", "options", "rootfs"])]
+    #[arg(value_name = "GENERATION|SYSTEM", conflicts_with_all = ["config", "option", "rootfs"])]
     target: Option<String>,
     #[command(flatten)]
-    config: super::make::ConfigArgs,
+    config: super::make::SourceArgs,
     /// Show what would be done and what differs, and ask before it's done.
     #[arg(long)]
     ask: bool,
@@ -98,15 +99,13 @@ pub(super) enum Kind {
     Boot,
     /// Only say what would be done.
     DryRun,
-    /// Only look whether the system is intact.
-    Check,
 }
 
 /// Runs a verb; returns the exit code.
 pub(super) fn run(kind: Kind, args: &Args) -> Result<u8> {
     let machine = Machine::this()?;
-    let is_dry = args.dry_run || matches!(kind, Kind::DryRun | Kind::Check);
-    let (target, confirm) = if args.target.is_none() && kind != Kind::Check && args.config.is_there() {
+    let is_dry = args.dry_run || kind == Kind::DryRun;
+    let (target, confirm) = if args.target.is_none() && args.config.is_there() {
         let persists = matches!(kind, Kind::Switch | Kind::Boot) && !is_dry && !args.ask;
         let (target, config) = super::make::target(&machine, &args.config, persists)?;
         (target, args.confirm.or(config.switch.confirm))
@@ -114,7 +113,7 @@ pub(super) fn run(kind: Kind, args: &Args) -> Result<u8> {
         (machine.target(args.target.as_deref())?, args.confirm)
     };
     // With JSON, the plan's object brings it.
-    let is_shown = kind != Kind::Check && (args.diff || args.ask && !is_dry);
+    let is_shown = args.diff || args.ask && !is_dry;
     if is_shown && !(is_dry && args.json) {
         show_diff(&machine, &target, is_dry)?;
     }
@@ -135,11 +134,6 @@ pub(super) fn run(kind: Kind, args: &Args) -> Result<u8> {
         ..options(goal, target.clone(), args)
     };
     match kind {
-        Kind::Check => {
-            machine.check_intact(&target.system)?;
-            outln!("{} is intact", target.system)?;
-            Ok(code::DONE)
-        }
         Kind::DryRun => dry_run(&machine, &target, args.json, args.diff),
         _ if args.dry_run => dry_run(&machine, &target, args.json, args.diff),
         Kind::Switch => go(&machine, &options(Goal::Switch), args.json),

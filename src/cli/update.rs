@@ -6,7 +6,7 @@ use anyhow::Context;
 use serde::Serialize;
 
 use super::StoreArgs;
-use super::configuration::ConfigArgs;
+use super::config::ConfigArgs;
 use super::copy::shown;
 use super::gc::say_waiting;
 use super::output::color::{Ink, Style};
@@ -72,7 +72,7 @@ struct Told {
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
-    let config = args.config.load()?;
+    let config = args.config.load()?.config;
     let path = args.config.lock_path();
     let old = Lock::read(&path)?;
     if args.check {
