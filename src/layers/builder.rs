@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::control::{self, Control, Graph};
 use super::deb::{self, Deb, DebError};
-use super::dpkg::{Dpkg, DpkgError};
+use super::dpkg::{self, Dpkg, DpkgError};
 use super::pack::{self, PackError};
 use super::stub;
 use super::unpack::{self, UnpackError};
@@ -399,7 +399,7 @@ fn install(layer: &Description, packages: &[Package]) -> Result<(), BuilderError
     }
     configure_kernels(&dpkg, &waiting, &controls)?;
     dpkg.run(&["--configure", "--pending"], &[])?;
-    dpkg.check()?;
+    dpkg::check()?;
     fs::remove_file(POLICY_PATH).map_err(at(POLICY_PATH))
 }
 

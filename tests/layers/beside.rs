@@ -66,11 +66,7 @@ fn a_layer_equals_what_mmdebstrap_makes_of_the_same_packages() {
     let names: Vec<String> = debs.iter().map(|deb| name_of(deb)).collect();
     run(Command::new("mmdebstrap")
         .env("SOURCE_DATE_EPOCH", DATE.to_string())
-        .args([
-            "--variant=essential",
-            "--format=directory",
-            "--architectures=amd64",
-        ])
+        .args(["--variant=custom", "--format=directory", "--architectures=amd64"])
         .args([
             "--dpkgopt=path-exclude=/usr/share/doc/*",
             "--dpkgopt=path-exclude=/usr/share/locale/*",
