@@ -5,6 +5,7 @@ mod bad_disks;
 mod bench;
 mod boot;
 mod boot_bench;
+mod build_bench;
 mod fallback;
 mod hibernate;
 mod host;
@@ -206,6 +207,11 @@ pub(crate) const BENCHES: &[Scenario] = &[
         name: "bench-store",
         about: "the store beside Nix's own tools",
         run: store_bench::store,
+    },
+    Scenario {
+        name: "bench-build",
+        about: "building a configuration beside mmdebstrap of the same packages",
+        run: build_bench::build,
     },
 ];
 
