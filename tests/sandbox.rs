@@ -192,7 +192,7 @@ fn root_of_a_range_of_ids_is_nobody_outside_of_it() {
         "dmesg | grep .".into(),
         "echo x > /proc/sys/kernel/core_pattern".into(),
         "echo 1 > /proc/sys/vm/drop_caches".into(),
-        "insmod /dev/null 2>&1 | grep -v -i -e 'not permitted' -e denied -e 'no such' -e 'not impl'".into(),
+        "insmod /dev/null".into(),
         "ip link | grep -v -e LOOPBACK -e loopback | grep ': '".into(),
         "mkdir /build/s; mount -t sysfs none /build/s && echo x > /build/s/power/state".into(),
         "chown 70000 /build".into(),

@@ -72,7 +72,7 @@ fn downloads_are_those_of_nix_itself() {
     }
     let absent = &lab.instantiates(
         "import <nix/fetchurl.nix> { url = \"file:///nowhere/data\"; \
-         sha256 = \"73cb3858a687a8494ca3323053016282f3dad39d42cf62ca4e79dda2aac7d9ac\"; }",
+         sha256 = \"74cb3858a687a8494ca3323053016282f3dad39d42cf62ca4e79dda2aac7d9ac\"; }",
     )[0];
     assert!(
         lab.refuses(&[absent])
