@@ -31,6 +31,7 @@ use anyhow::Result;
 
 pub(crate) use bench::{Bench, Check, Checks, TO_OFF, TO_PROMPT, empty_directory};
 pub(crate) use native::{Native, Place};
+pub(crate) use store_bench::{StoreBench, store as bench_store};
 
 /// Something that is shown on a machine, or on what is made for one.
 #[derive(Clone, Copy)]
@@ -202,11 +203,6 @@ pub(crate) const BENCHES: &[Scenario] = &[
             keyslot_bench::keyslots(bench)?;
             boot_bench::boot(bench)
         },
-    },
-    Scenario {
-        name: "bench-store",
-        about: "the store beside Nix's own tools",
-        run: store_bench::store,
     },
     Scenario {
         name: "bench-build",
