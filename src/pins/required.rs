@@ -177,7 +177,7 @@ fn machine(config: &Config, found: &mut Found) {
     if system.extra_locales.iter().any(|locale| generated(locale)) {
         found.add("locales", "system.extra_locales");
     }
-    if !matches!(system.time_zone.as_str(), "" | "UTC") {
+    if !matches!(system.time_zone.as_str(), "" | "UTC" | "Etc/UTC") {
         found.add("tzdata", "system.time_zone");
     }
     if !matches!(system.keymap.as_str(), "" | "us") {
