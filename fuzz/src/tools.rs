@@ -98,7 +98,10 @@ pub(crate) fn deb822(data: &[u8]) {
     let written = lock.text().expect("a lock can be written");
     assert_eq!(Lock::parse(&written, "lock").expect("what was written"), lock);
     match Lock::parse(&text, "lock") {
-        Ok(lock) => assert_eq!(Lock::parse(&lock.text().expect("text"), "lock").expect("the same"), lock),
+        Ok(lock) => assert_eq!(
+            Lock::parse(&lock.text().expect("text"), "lock").expect("the same"),
+            lock
+        ),
         Err(error) => assert!(!error.to_string().contains('\n'), "an error of several lines"),
     }
 }

@@ -1,27 +1,27 @@
-//! `keel switch`, `test`, `boot`, `dry-run`, `check`, `rollback`, `status`, `confirm`; `activate` is the same.
+//! `keel switch`, `test`, `boot`, `dry-run`, `rollback`, `confirm`; `activate` is the same.
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, anyhow};
 
 use super::output::color::{Ink, Style};
 use super::output::{self, errln, outln};
 use crate::activate::{self, Event, Goal, Line, Machine, Options, Plan, Target, code, observe_systems, plan};
-use crate::boot::record::{Record, TrialState};
 use crate::systemd::Manager;
 
 /// Where to go, and how carefully.
 #[derive(Debug, clap::Args)]
+#[group(skip)]
 #[allow(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 pub(super) struct Args {
     /// A generation's number, or a system's store path. When left out, the machine's configuration is built first and
     /// becomes the newest generation; without a configuration it's the newest generation that there is.
-    #[arg(value_name = "GENERATION|SYSTEM", conflicts_with_all = ["config", "options", "rootfs"])]
+    #[arg(value_name = "GENERATION|SYSTEM", conflicts_with_all = ["config", "option", "rootfs"])]
     target: Option<String>,
     #[command(flatten)]
-    config: super::make::ConfigArgs,
+    config: super::make::SourceArgs,
     /// Show what would be done, and ask before it's done.
     #[arg(long)]
     ask: bool,
@@ -75,14 +75,6 @@ struct HowArgs {
     dry_run: bool,
 }
 
-/// What the machine runs.
-#[derive(Debug, clap::Args)]
-pub(super) struct StatusArgs {
-    /// As JSON.
-    #[arg(long)]
-    json: bool,
-}
-
 /// What a verb does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -94,15 +86,13 @@ pub(super) enum Kind {
     Boot,
     /// Only say what would be done.
     DryRun,
-    /// Only look whether the system is intact.
-    Check,
 }
 
 /// Runs a verb; returns the exit code.
 pub(super) fn run(kind: Kind, args: &Args) -> Result<u8> {
     let machine = Machine::this()?;
-    let is_dry = args.dry_run || matches!(kind, Kind::DryRun | Kind::Check);
-    let (target, confirm) = if args.target.is_none() && kind != Kind::Check && args.config.is_there() {
+    let is_dry = args.dry_run || kind == Kind::DryRun;
+    let (target, confirm) = if args.target.is_none() && args.config.is_there() {
         let persists = matches!(kind, Kind::Switch | Kind::Boot) && !is_dry && !args.ask;
         let (target, config) = super::make::target(&machine, &args.config, persists)?;
         (target, args.confirm.or(config.switch.confirm))
@@ -126,11 +116,6 @@ pub(super) fn run(kind: Kind, args: &Args) -> Result<u8> {
         ..options(goal, target.clone(), args)
     };
     match kind {
-        Kind::Check => {
-            machine.check_intact(&target.system)?;
-            outln!("{} is intact", target.system)?;
-            Ok(code::DONE)
-        }
         Kind::DryRun => dry_run(&machine, &target, args.json),
         _ if args.dry_run => dry_run(&machine, &target, args.json),
         Kind::Switch => go(&machine, &options(Goal::Switch), args.json),
@@ -297,58 +282,6 @@ fn describe(plan: &Plan) -> String {
     }
     lines.push(String::new());
     lines.join("\n")
-}
-
-/// `keel status`.
-pub(super) fn status(args: &StatusArgs) -> Result<u8> {
-    let machine = Machine::this()?;
-    let current = machine.current()?;
-    let link = |path: &str| std::fs::read_link(path).map(|path| path.to_string_lossy().into_owned());
-    let booted = link("/run/booted-system").unwrap_or_default();
-    let (record, fault) = Record::read(Path::new("/"));
-    let is_switching = machine.lock(std::time::Duration::ZERO).is_err();
-    let generation = machine.generation_of(&current);
-    if args.json {
-        let status = serde_json::json!({
-            "current": current,
-            "generation": generation,
-            "booted": booted,
-            "lastGood": record.last_good,
-            "trial": record.trial,
-            "switching": is_switching,
-        });
-        outln!("{}", serde_json::to_string_pretty(&status)?)?;
-        return Ok(code::DONE);
-    }
-    let named = |system: &str| match machine.generation_of(system) {
-        Some(number) => format!("generation {number}  {system}"),
-        None => system.to_owned(),
-    };
-    outln!("runs       {}", named(&current))?;
-    outln!("booted     {}", named(&booted))?;
-    outln!(
-        "last good  {}",
-        record
-            .last_good
-            .as_deref()
-            .map_or_else(|| "none yet".to_owned(), named)
-    )?;
-    match &record.trial {
-        Some(trial) => match &trial.state {
-            TrialState::Armed => outln!("trial      generation {} at the next boot", trial.generation)?,
-            TrialState::Failed(reason) => {
-                outln!("trial      generation {} failed: {reason}", trial.generation)?;
-            }
-        },
-        None => outln!("trial      none")?,
-    }
-    if is_switching {
-        outln!("switching  right now")?;
-    }
-    if let Some(fault) = fault {
-        outln!("warning    {fault}")?;
-    }
-    Ok(code::DONE)
 }
 
 /// A time: `90`, `90s`, `15min`, `1h`.

@@ -4,8 +4,9 @@ mod activate;
 mod apt;
 pub mod boot;
 mod build;
-mod configuration;
+mod config;
 mod copy;
+mod diff;
 mod etc;
 mod gc;
 mod generations;
@@ -13,11 +14,14 @@ mod import;
 pub mod initrd;
 mod layer;
 mod make;
+mod manual;
 mod output;
+mod passwd;
 mod profile;
 mod rehearse;
 mod search;
 mod settings;
+mod status;
 mod store;
 mod units;
 mod update;
@@ -50,21 +54,24 @@ enum Verb {
     Build(build::Args),
     /// Say what a switch would do.
     DryRun(activate::Args),
-    /// Look whether a system is intact.
-    Check(activate::Args),
+    Check(config::CheckArgs),
     /// Switch back to an earlier generation.
     Rollback(activate::RollbackArgs),
     /// Confirm that the machine can still be reached after `switch --confirm`.
     Confirm,
-    /// What runs, what was booted, what the next boot will be.
-    Status(activate::StatusArgs),
+    Status(status::Args),
+    Completion(manual::CompletionArgs),
     Copy(copy::Args),
+    Diff(diff::Args),
     Etc(etc::Args),
     Gc(gc::Args),
     Generations(generations::Args),
     Import(import::Args),
     Initrd(initrd::Args),
     Key(copy::KeyArgs),
+    Passwd(passwd::Args),
+    Man(manual::ManArgs),
+    Options(config::OptionsArgs),
     Profile(profile::Args),
     Rehearse(rehearse::Args),
     Search(search::Args),
@@ -185,13 +192,18 @@ impl Verb {
             Verb::Rollback(_) => "rollback",
             Verb::Confirm => "confirm",
             Verb::Status(_) => "status",
+            Verb::Completion(_) => "completion",
             Verb::Copy(_) => "copy",
+            Verb::Diff(_) => "diff",
             Verb::Etc(_) => "etc",
             Verb::Gc(_) => "gc",
             Verb::Generations(_) => "generations",
             Verb::Import(_) => "import",
             Verb::Initrd(_) => "initrd",
             Verb::Key(_) => "key",
+            Verb::Passwd(_) => "passwd",
+            Verb::Man(_) => "man",
+            Verb::Options(_) => "options",
             Verb::Profile(_) => "profile",
             Verb::Rehearse(_) => "rehearse",
             Verb::Search(_) => "search",
@@ -200,8 +212,8 @@ impl Verb {
             Verb::Execute { .. } => "execute",
             Verb::Guard { .. } => "guard",
             Verb::Healthy => "healthy",
-            Verb::BuildLayer => "build-layer",
             Verb::VerifyUnits { .. } => "verify-units",
+            Verb::BuildLayer => "build-layer",
             Verb::BuildStage { .. } => "build-stage",
         }
     }
@@ -216,20 +228,25 @@ impl Verb {
             Verb::Boot(args) => boot::run(&args),
             Verb::Build(args) => build::run(&args),
             Verb::DryRun(args) => activate::run(Kind::DryRun, &args),
-            Verb::Check(args) => activate::run(Kind::Check, &args),
+            Verb::Check(args) => config::check(&args),
             Verb::Rollback(args) => activate::rollback(&args),
             Verb::Confirm => {
                 done(crate::activate::confirm_now().context("no switch waits for a confirmation"))
             }
-            Verb::Status(args) => activate::status(&args),
             Verb::VerifyUnits { arguments } => make::verify_units(&arguments),
+            Verb::Status(args) => done(status::run(&args)),
+            Verb::Completion(args) => done(manual::completion(&args)),
             Verb::Copy(args) => done(copy::run(&args)),
+            Verb::Diff(args) => done(diff::run(&args)),
             Verb::Etc(args) => etc::run(&args),
             Verb::Gc(args) => done(gc::run(&args)),
             Verb::Generations(args) => done(generations::run(&args)),
             Verb::Import(args) => done(import::run(&args)),
             Verb::Initrd(args) => done(initrd::run(&args)),
             Verb::Key(args) => done(copy::key(&args)),
+            Verb::Passwd(args) => passwd::run(&args),
+            Verb::Man(args) => done(manual::man(&args)),
+            Verb::Options(args) => done(config::options(&args)),
             Verb::Profile(args) => done(profile::run(&args)),
             Verb::Rehearse(args) => rehearse::run(&args),
             Verb::Search(args) => search::run(&args),

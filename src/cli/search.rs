@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::StoreArgs;
-use super::configuration::ConfigArgs;
+use super::config::ConfigArgs;
 use super::gc::say_waiting;
 use super::output::color::{Ink, Style};
 use super::output::{errln, outln};
@@ -34,7 +34,7 @@ pub(super) struct Args {
 /// Exit code 1 when nothing is found, as grep has it.
 pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
     let layout = args.store.layout()?;
-    let config = args.config.load()?;
+    let config = args.config.load()?.config;
     let lock = Lock::read(&args.config.lock_path())?.unwrap_or_default();
     let indexes = pins::indexes(
         &layout,

@@ -9,7 +9,7 @@ mod boot;
 mod choose;
 pub mod cmdline;
 pub mod console;
-mod device_spec;
+pub(crate) mod device_spec;
 mod devices;
 mod early;
 mod find_root;

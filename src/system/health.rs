@@ -112,29 +112,32 @@ impl Health {
     }
 
     fn check(&self) -> Result<(), HealthError> {
-        let times = self
-            .checks
-            .iter()
-            .map(|(name, check)| (name.as_str(), check.deadline));
-        for (name, seconds) in times {
-            if !(1..=LONGEST).contains(&seconds) {
-                let name = name.to_owned();
-                return Err(HealthError::Time { name, seconds });
-            }
+        match self.faults().into_iter().next() {
+            Some((_, fault)) => Err(fault),
+            None => Ok(()),
         }
+    }
+
+    /// All that is wrong, by the name of the check, or `settle`.
+    pub(crate) fn faults(&self) -> Vec<(String, HealthError)> {
+        let mut faults = Vec::new();
         if self.settle > LONGEST {
-            return Err(HealthError::Time {
-                name: "settle".to_owned(),
-                seconds: self.settle,
-            });
+            let name = "settle".to_owned();
+            let seconds = self.settle;
+            faults.push((name.clone(), HealthError::Time { name, seconds }));
         }
         for (name, check) in &self.checks {
+            let seconds = check.deadline;
+            if !(1..=LONGEST).contains(&seconds) {
+                let name = name.clone();
+                faults.push((name.clone(), HealthError::Time { name, seconds }));
+            }
             if let Some(why) = check.kind.fault() {
                 let name = name.clone();
-                return Err(HealthError::Check { name, why });
+                faults.push((name.clone(), HealthError::Check { name, why }));
             }
         }
-        Ok(())
+        faults
     }
 }
 

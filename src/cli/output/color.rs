@@ -75,7 +75,6 @@ pub(in crate::cli) struct Style {
 
 impl Style {
     /// Standard output's.
-    #[allow(dead_code, reason = "the verbs that print in colour follow")]
     pub(in crate::cli) fn stdout() -> Self {
         Self::of(std::io::stdout().is_terminal())
     }
@@ -124,7 +123,6 @@ impl<T: fmt::Display> fmt::Display for Painted<T> {
 }
 
 /// Columns of the terminal that a stream goes to; none when it's no terminal, or one that doesn't know.
-#[allow(dead_code, reason = "the verbs that print in columns follow")]
 pub(in crate::cli) fn width(stream: impl AsFd) -> Option<usize> {
     crate::sys::term::columns(stream.as_fd()).map(usize::from)
 }
