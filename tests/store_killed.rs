@@ -79,6 +79,9 @@ impl Again {
                 nix_store::text(&again.stderr)
             );
             assert_eq!(self.paths(), whole, "{point:?}");
+            // What a killed addition left is removed by the next one, which there need not be when all was there.
+            let conf = self.store.path("conf");
+            self.store.say(&["store", "add", conf.to_str().unwrap()]);
             self.store.nothing_half();
         }
         assert!(
@@ -133,6 +136,61 @@ fn a_collection_killed_anywhere_keeps_what_roots_need() {
 fn a_deduplication_killed_anywhere_leaves_every_file_whole() {
     let (again, paths) = prepared();
     again.kill(&["store", "optimise"], &|_| {
+        assert!(paths.iter().all(|path| is_there(path)));
+    });
+}
+
+#[test]
+fn a_profile_changed_and_killed_anywhere_is_the_old_or_the_new_one() {
+    let (again, paths) = prepared();
+    let profile = again.store.path("var/nix/profiles/tools");
+    let profile = profile.to_str().unwrap();
+    let install = |path: &str| {
+        again
+            .store
+            .say(&["profile", "install", path, "--profile", profile]);
+    };
+    let lists = |store: &NixStore| -> BTreeSet<String> {
+        let list = store.nix("nix", &["profile", "list", "--profile", profile]);
+        let last = |line: &str| line.rsplit(' ').next().unwrap().to_owned();
+        list.lines().map(last).collect()
+    };
+    install(&paths[0]);
+    let before = lists(&again.store);
+    // What is brought back is the store with one generation.
+    let Again { store, .. } = again;
+    let again = Again::new(store);
+    let arguments = ["profile", "install", &paths[1], "--profile", profile];
+    let after = BTreeSet::from([paths[0].clone(), paths[1].clone()]);
+    again.kill(&arguments, &|again| {
+        let listed = lists(&again.store);
+        assert!(listed == before || listed == after, "{listed:?}");
+    });
+    assert_eq!(lists(&again.store), after);
+    let Again { store, .. } = again;
+    let again = Again::new(store);
+    again.kill(&["profile", "switch", "1", "--profile", profile], &|again| {
+        let listed = lists(&again.store);
+        assert!(listed == before || listed == after, "{listed:?}");
+    });
+    assert_eq!(lists(&again.store), before);
+}
+
+#[test]
+fn an_addition_that_shares_files_killed_anywhere_leaves_nothing_half() {
+    let (again, paths) = prepared();
+    fs::write(
+        again.store.path("conf/nix.conf"),
+        "sandbox = false\nbuild-users-group =\nauto-optimise-store = true\n",
+    )
+    .unwrap();
+    let tree = again.store.path("scratch/tree");
+    for number in 0..3 {
+        let directory = tree.join(format!("d{number}"));
+        fs::create_dir_all(&directory).unwrap();
+        fs::write(directory.join("file"), "the same text\n").unwrap();
+    }
+    again.kill(&["store", "add", tree.to_str().unwrap()], &|_| {
         assert!(paths.iter().all(|path| is_there(path)));
     });
 }

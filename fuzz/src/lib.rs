@@ -11,6 +11,8 @@ mod input;
 mod luks;
 mod lvm;
 #[cfg(feature = "tools")]
+mod store;
+#[cfg(feature = "tools")]
 mod tools;
 mod units;
 
@@ -35,6 +37,8 @@ pub const TARGETS: &[Target] = &[
     ("unit_tree", units::tree),
     ("units_json", units::record),
     #[cfg(feature = "tools")]
+    ("aterm", store::aterm),
+    #[cfg(feature = "tools")]
     ("deb", tools::deb),
     #[cfg(feature = "tools")]
     ("deb822", tools::deb822),
@@ -44,6 +48,10 @@ pub const TARGETS: &[Target] = &[
     ("journal", tools::journal),
     #[cfg(feature = "tools")]
     ("newc", tools::newc),
+    #[cfg(feature = "tools")]
+    ("nar", store::nar),
+    #[cfg(feature = "tools")]
+    ("narinfo", store::narinfo),
 ];
 
 /// Runs a target on an input.

@@ -10,7 +10,7 @@ const CALLS: &str = "write,pwrite64,writev,pwritev,ftruncate,fallocate,copy_file
                      rename,renameat,renameat2,link,linkat,symlink,symlinkat,unlink,unlinkat,rmdir,mkdir,mkdirat,\
                      fchmod,fchmodat,chmod,utimensat";
 
-/// How many calls of a kind are tried, spread over all of them, when `KEEL_KILLS` doesn't say otherwise.
+/// How many calls of a kind are tried, spread over all of them, when `KEEL_KILLS` doesn't say otherwise: a number, or `all`.
 const OF_A_KIND: usize = 2;
 
 /// Where a command is killed: the call, and its number, counted from 1.
@@ -54,7 +54,11 @@ pub(crate) fn points(command: &Command) -> Vec<Point> {
         let slot = most.entry(call).or_default();
         *slot = (*slot).max(count);
     }
-    let tried = std::env::var("KEEL_KILLS").map_or(OF_A_KIND, |number| number.parse().unwrap());
+    let tried = match std::env::var("KEEL_KILLS").as_deref() {
+        Ok("all") => usize::MAX,
+        Ok(number) => number.parse().unwrap(),
+        Err(_) => OF_A_KIND,
+    };
     most.into_iter()
         .flat_map(|(call, count)| {
             let tried = tried.min(count);

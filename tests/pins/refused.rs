@@ -85,7 +85,7 @@ fn only_what_is_signed_by_the_right_key_is_taken() {
     fs::write(repository.suite().join("Release"), text).unwrap();
     let error = machine.refused(&[]);
     assert!(
-        error.contains("is not signed") && error.contains("[trusted=yes]"),
+        error.contains("is no longer signed") && error.contains("[trusted=yes]"),
         "{error}"
     );
 }

@@ -30,6 +30,7 @@ use anyhow::Result;
 
 pub(crate) use bench::{Bench, Check, Checks, TO_OFF, TO_PROMPT, empty_directory};
 pub(crate) use native::{Native, Place};
+pub(crate) use store_bench::{StoreBench, store as bench_store};
 
 /// Something that is shown on a machine, or on what is made for one.
 #[derive(Clone, Copy)]
@@ -193,21 +194,14 @@ pub(crate) const ALL: &[Scenario] = &[
 ];
 
 /// What only `bench` runs, by the name that it's asked for with.
-pub(crate) const BENCHES: &[Scenario] = &[
-    Scenario {
-        name: "bench-boot",
-        about: "early boot beside initramfs-tools and dracut",
-        run: |bench| {
-            keyslot_bench::keyslots(bench)?;
-            boot_bench::boot(bench)
-        },
+pub(crate) const BENCHES: &[Scenario] = &[Scenario {
+    name: "bench-boot",
+    about: "early boot beside initramfs-tools and dracut",
+    run: |bench| {
+        keyslot_bench::keyslots(bench)?;
+        boot_bench::boot(bench)
     },
-    Scenario {
-        name: "bench-store",
-        about: "the store beside Nix's own tools",
-        run: store_bench::store,
-    },
-];
+}];
 
 /// Those that need neither a machine in QEMU nor keel's programs.
 pub(crate) const NATIVE: &[Native] = &[Native {
