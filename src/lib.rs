@@ -22,6 +22,10 @@ pub mod cli;
 #[cfg(feature = "tools")]
 pub mod config;
 #[cfg(feature = "tools")]
+pub mod diff;
+#[cfg(feature = "tools")]
+pub mod generations;
+#[cfg(feature = "tools")]
 pub mod initrd;
 #[cfg(feature = "tools")]
 pub mod layers;

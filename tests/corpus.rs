@@ -179,6 +179,7 @@ replays! {
     mountinfo 300,
     newc 300,
     probe 100,
+    system_toml 300,
     unit_files 200,
     unit_tree 300,
     units_json 100,

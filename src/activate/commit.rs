@@ -20,7 +20,7 @@ const NO_TRIAL: &str = "no trial boot is possible: the boot loader that started 
                         doesn't take an entry for the next boot only";
 
 /// The mount point of the ESP: a FAT file system with a `loader` directory.
-pub(super) fn find_esp() -> Option<String> {
+pub fn find_esp() -> Option<String> {
     let mounts = parse_mounts(&std::fs::read("/proc/self/mountinfo").ok()?);
     // An automount point shows its file system only when somebody looks.
     let _mounted = ESP_PLACES.map(|place| Path::new(place).join("loader").exists());
@@ -56,7 +56,7 @@ pub(super) fn write_boot_files(request: &Request) -> Result<(), Failure> {
     let trial = request.generation.filter(|_| !is_proven);
     let esp = Path::new(esp);
     // The trial is armed later, when everything else has gone well.
-    set_menu(esp, default_on(esp), trial, selection(by, false)).map_err(|error| {
+    set_menu((esp, None), menu_default_on(esp), trial, selection(by, false)).map_err(|error| {
         let is_full = matches!(error, UpdateError::Plan(PlanError::NoSpace { .. }));
         let code = if is_full { code::NO_SPACE } else { code::ERROR };
         Failure::refused(code, format!("the boot menu: {error}"))
@@ -89,8 +89,13 @@ fn rehearse(system: &str) -> Result<(), Failure> {
     }
 }
 
+/// The generation that this machine's boot menu starts by itself, as far as that can be seen.
+pub fn menu_default() -> Option<u64> {
+    menu_default_on(Path::new(&find_esp()?))
+}
+
 /// The generation that the menu on an ESP starts by itself.
-fn default_on(esp: &Path) -> Option<u64> {
+pub fn menu_default_on(esp: &Path) -> Option<u64> {
     let conf = std::fs::read_to_string(esp.join(boot::menu::LOADER_CONF)).unwrap_or_default();
     let named = boot::menu::default_of(&conf);
     named
@@ -113,7 +118,7 @@ fn selection(by: TrialBy, armed: bool) -> Selection {
 
 /// Writes the menu with a default, or that of the profile.
 fn set_menu(
-    esp: &Path,
+    (esp, store): (&Path, Option<&Path>),
     default: Option<u64>,
     trial: Option<u64>,
     selection: Selection,
@@ -121,7 +126,7 @@ fn set_menu(
     let conf = std::fs::read_to_string(esp.join(boot::menu::LOADER_CONF)).unwrap_or_default();
     let wanted = Update {
         esp,
-        store: None,
+        store,
         profile: SYSTEM_PROFILE,
         default,
         trial,
@@ -138,7 +143,20 @@ fn set_menu(
 pub(super) fn move_default(esp: &Path, default: u64, record: &Record) -> Result<(), UpdateError> {
     let by = EfiVariables::default().trial_by().unwrap_or(TrialBy::Variable);
     let armed = record.armed_trial().map(|trial| trial.generation);
-    set_menu(esp, Some(default), armed, selection(by, armed.is_some()))
+    set_menu((esp, None), Some(default), armed, selection(by, armed.is_some()))
+}
+
+/// Makes the menu on an ESP show the generations that there are; default and trial stay what they are. `store` is the root
+/// of another store than this machine's.
+pub fn refresh_menu(esp: &Path, store: Option<&Path>) -> Result<(), UpdateError> {
+    let (record, _) = Record::read(store.unwrap_or(Path::new("/")));
+    let armed = record.armed_trial().map(|trial| trial.generation);
+    let by = store
+        .is_none()
+        .then(|| EfiVariables::default().trial_by())
+        .flatten();
+    let selection = selection(by.unwrap_or(TrialBy::Variable), armed.is_some());
+    set_menu((esp, store), menu_default_on(esp), armed, selection)
 }
 
 /// Whether the next boot is what `request` wants already, without a trial under way.
@@ -154,7 +172,7 @@ pub(super) fn is_committed(request: &Request) -> bool {
         && record.trial.is_none()
         && record.last_good.as_deref() == Some(request.new.as_str())
         && current == Some(number)
-        && default_on(Path::new(esp)) == Some(number)
+        && menu_default_on(Path::new(esp)) == Some(number)
 }
 
 /// Arms the trial boot, and makes the profile lead to the generation. Can be done again.
@@ -206,8 +224,8 @@ pub(super) fn arm(record: &Record, esp: Option<&Path>) -> Result<(), String> {
                 armed: trial.is_some(),
             };
             set_menu(
-                esp,
-                default_on(esp),
+                (esp, None),
+                menu_default_on(esp),
                 trial.map(|trial| trial.generation),
                 selection,
             )

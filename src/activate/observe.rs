@@ -11,6 +11,7 @@ use super::plan::{Kept, Plan, Step, Verb};
 use super::processes::{self, Process};
 use super::request::Request;
 use super::rules;
+use super::status;
 use super::trees::{self, Trees};
 use super::view::{Observed, Text, UnitView};
 use crate::root::{LocalKind, UPPER, differs, local_changes, trees_differ, units_on_replaced_trees};
@@ -469,25 +470,10 @@ impl Look<'_> {
             read.map_err(|source| ObserveError::File { path, source })
         };
         let (booted, new) = (machine::booted(), spec(&self.new.path)?);
-        let mut reasons = Vec::new();
         let Ok(booted) = spec(&booted) else {
             return Ok(vec!["the booted system isn't known any more".to_owned()]);
         };
-        if booted.v1.kernel != new.v1.kernel {
-            let (from, to) = (&booted.keel.kernel_version, &new.keel.kernel_version);
-            reasons.push(if from == to {
-                format!("another build of the kernel {to}")
-            } else {
-                format!("the kernel {to} (this is {from})")
-            });
-        }
-        if booted.v1.initrd != new.v1.initrd {
-            reasons.push("another initrd".to_owned());
-        }
-        if booted.v1.kernel_params != new.v1.kernel_params {
-            reasons.push("other kernel parameters".to_owned());
-        }
-        Ok(reasons)
+        Ok(status::reboot_between(&booted, &new))
     }
 
     /// Why systemd has to start itself anew.

@@ -1,15 +1,14 @@
-//! `keel switch`, `test`, `boot`, `dry-run`, `rollback`, `status`, `confirm`; `activate` is the same.
+//! `keel switch`, `test`, `boot`, `dry-run`, `rollback`, `confirm`; `activate` is the same.
 
 use std::fs::File;
 use std::io::{BufRead as _, BufReader, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result, anyhow};
 
 use super::output::color::{Ink, Style};
 use super::output::{self, errln, outln};
 use crate::activate::{self, Event, Goal, Line, Machine, Options, Plan, Target, code, observe_systems, plan};
-use crate::boot::record::{Record, TrialState};
 use crate::systemd::Manager;
 
 /// Where to go, and how carefully.
@@ -74,14 +73,6 @@ struct HowArgs {
     /// Only say what would be done.
     #[arg(long)]
     dry_run: bool,
-}
-
-/// What the machine runs.
-#[derive(Debug, clap::Args)]
-pub(super) struct StatusArgs {
-    /// As JSON.
-    #[arg(long)]
-    json: bool,
 }
 
 /// What a verb does.
@@ -291,58 +282,6 @@ fn describe(plan: &Plan) -> String {
     }
     lines.push(String::new());
     lines.join("\n")
-}
-
-/// `keel status`.
-pub(super) fn status(args: &StatusArgs) -> Result<u8> {
-    let machine = Machine::this()?;
-    let current = machine.current()?;
-    let link = |path: &str| std::fs::read_link(path).map(|path| path.to_string_lossy().into_owned());
-    let booted = link("/run/booted-system").unwrap_or_default();
-    let (record, fault) = Record::read(Path::new("/"));
-    let is_switching = machine.lock(std::time::Duration::ZERO).is_err();
-    let generation = machine.generation_of(&current);
-    if args.json {
-        let status = serde_json::json!({
-            "current": current,
-            "generation": generation,
-            "booted": booted,
-            "lastGood": record.last_good,
-            "trial": record.trial,
-            "switching": is_switching,
-        });
-        outln!("{}", serde_json::to_string_pretty(&status)?)?;
-        return Ok(code::DONE);
-    }
-    let named = |system: &str| match machine.generation_of(system) {
-        Some(number) => format!("generation {number}  {system}"),
-        None => system.to_owned(),
-    };
-    outln!("runs       {}", named(&current))?;
-    outln!("booted     {}", named(&booted))?;
-    outln!(
-        "last good  {}",
-        record
-            .last_good
-            .as_deref()
-            .map_or_else(|| "none yet".to_owned(), named)
-    )?;
-    match &record.trial {
-        Some(trial) => match &trial.state {
-            TrialState::Armed => outln!("trial      generation {} at the next boot", trial.generation)?,
-            TrialState::Failed(reason) => {
-                outln!("trial      generation {} failed: {reason}", trial.generation)?;
-            }
-        },
-        None => outln!("trial      none")?,
-    }
-    if is_switching {
-        outln!("switching  right now")?;
-    }
-    if let Some(fault) = fault {
-        outln!("warning    {fault}")?;
-    }
-    Ok(code::DONE)
 }
 
 /// A time: `90`, `90s`, `15min`, `1h`.

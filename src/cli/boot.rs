@@ -12,6 +12,8 @@ use crate::boot::{
 /// Try a system at the next boot; or (`boot update`) make the boot menu.
 #[derive(Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
+// The options of `activate` bring a group of the same name.
+#[group(skip)]
 pub(super) struct Args {
     #[command(subcommand)]
     verb: Option<Verb>,

@@ -6,6 +6,7 @@ pub mod boot;
 mod build;
 mod config;
 mod copy;
+mod diff;
 mod etc;
 mod gc;
 mod generations;
@@ -19,6 +20,7 @@ mod profile;
 mod rehearse;
 mod search;
 mod settings;
+mod status;
 mod store;
 mod units;
 mod update;
@@ -56,10 +58,10 @@ enum Verb {
     Rollback(activate::RollbackArgs),
     /// Confirm that the machine can still be reached after `switch --confirm`.
     Confirm,
-    /// What runs, what was booted, what the next boot will be.
-    Status(activate::StatusArgs),
+    Status(status::Args),
     Completion(manual::CompletionArgs),
     Copy(copy::Args),
+    Diff(diff::Args),
     Etc(etc::Args),
     Gc(gc::Args),
     Generations(generations::Args),
@@ -190,6 +192,7 @@ impl Verb {
             Verb::Status(_) => "status",
             Verb::Completion(_) => "completion",
             Verb::Copy(_) => "copy",
+            Verb::Diff(_) => "diff",
             Verb::Etc(_) => "etc",
             Verb::Gc(_) => "gc",
             Verb::Generations(_) => "generations",
@@ -227,10 +230,11 @@ impl Verb {
             Verb::Confirm => {
                 done(crate::activate::confirm_now().context("no switch waits for a confirmation"))
             }
-            Verb::Status(args) => activate::status(&args),
+            Verb::Status(args) => done(status::run(&args)),
             Verb::Completion(args) => done(manual::completion(&args)),
             Verb::VerifyUnits { arguments } => make::verify_units(&arguments),
             Verb::Copy(args) => done(copy::run(&args)),
+            Verb::Diff(args) => done(diff::run(&args)),
             Verb::Etc(args) => etc::run(&args),
             Verb::Gc(args) => done(gc::run(&args)),
             Verb::Generations(args) => done(generations::run(&args)),

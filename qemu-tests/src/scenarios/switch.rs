@@ -124,7 +124,10 @@ pub(super) fn switch(bench: &mut Bench<'_>) -> Result<()> {
     bench.check("the trial boot is armed, the default is the old one", || {
         says(
             &status,
-            &format!("trial      generation {} at the next boot", Gen::Changed.number()),
+            &format!(
+                "trial        generation {} at the next boot",
+                Gen::Changed.number()
+            ),
         )?;
         let default = shell.run("cat /boot/loader/loader.conf")?;
         says(&default, "default keel-system-1.conf")

@@ -47,8 +47,8 @@ pub(super) fn trials(bench: &mut Bench<'_>) -> Result<()> {
         let _ = shell.run("systemctl is-system-running --wait")?;
         says(&shell.run("uname -r")?, "cloud")?;
         let status = shell.run("keel status")?;
-        says(&status, &format!("last good  generation {deep} "))?;
-        says(&status, "trial      none")?;
+        says(&status, &format!("last good    generation {deep} "))?;
+        says(&status, "trial        none")?;
         let conf = shell.run("cat /boot/loader/loader.conf")?;
         says(&conf, &format!("default keel-system-{deep}.conf"))
     });
@@ -59,7 +59,7 @@ pub(super) fn trials(bench: &mut Bench<'_>) -> Result<()> {
             same(&format!("its exit code ({said})"), &code, &0)?;
             says(
                 &shell.run("keel status")?,
-                &format!("runs       generation {deep} "),
+                &format!("runs         generation {deep} "),
             )
         },
     );
@@ -109,7 +109,7 @@ fn old_system_says_so(bench: &mut Bench<'_>, shell: &mut Shell<'_>, what: &str) 
             let _ = shell.run("systemctl is-system-running --wait")?;
             says(
                 &shell.run("keel status")?,
-                &format!("runs       generation {} ", Gen::Deep.number()),
+                &format!("runs         generation {} ", Gen::Deep.number()),
             )?;
             says(&shell.run("cat /run/motd.d/50-keel")?, "didn't come to its end")
         },

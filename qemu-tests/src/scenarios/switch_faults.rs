@@ -69,7 +69,7 @@ fn keel(
 /// The old system runs, with everything that it had.
 fn old_runs(bench: &mut Bench<'_>, shell: &mut Shell<'_>, after: &str) {
     bench.check(&format!("the old system is whole after {after}"), || {
-        says(&shell.run("keel status")?, "runs       generation 1 ")?;
+        says(&shell.run("keel status")?, "runs         generation 1 ")?;
         says(&shell.run("cat /etc/keeltest/followed.conf")?, "one")?;
         let _ = shell
             .run("systemctl is-active kt-text kt-binary kt-library kt-config kt-removed kt-masked kt-same kt-stubborn srv-keeltest.mount")?;
@@ -217,7 +217,7 @@ fn confirmed(bench: &mut Bench<'_>, shell: &mut Shell<'_>) -> Result<()> {
         (0, "the machine runs generation 2"),
     )?;
     bench.check("a test changes nothing of the next boot", || {
-        says(&shell.run("keel status")?, "trial      none")
+        says(&shell.run("keel status")?, "trial        none")
     });
     keel(
         bench,
@@ -276,7 +276,7 @@ fn cut(bench: &mut Bench<'_>, shell: &mut Shell<'_>) -> Result<()> {
     ))?;
     bench.check("the switch goes on when its terminal is gone", || {
         for _ in 0..100 {
-            if shell.run("keel status")?.contains("runs       generation 2 ")
+            if shell.run("keel status")?.contains("runs         generation 2 ")
                 && !shell.run("keel status")?.contains("right now")
             {
                 return Ok(());
@@ -310,7 +310,7 @@ fn killed(bench: &mut Bench<'_>, shell: &mut Shell<'_>, phase: &str) -> Result<(
             same(&format!("the exit code ({said})"), &code, &0)?;
             says(
                 &shell.run("keel status")?,
-                "trial      generation 2 at the next boot",
+                "trial        generation 2 at the next boot",
             )
         });
         keel(

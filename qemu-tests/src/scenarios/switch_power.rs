@@ -127,7 +127,7 @@ fn whole(bench: &mut Bench<'_>, saved: &Saved, disk: &Disk, number: u32, after: 
             &shell.run("cat /run/esp/loader/loader.conf")?,
             "default keel-system-1.conf",
         )?;
-        says(&shell.run("keel status")?, "last good  generation 1 ")
+        says(&shell.run("keel status")?, "last good    generation 1 ")
     });
     machine.cut_power();
     Ok(())

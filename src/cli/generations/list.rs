@@ -1,12 +1,14 @@
-//! `keel generations`.
+//! `keel generations list`.
 
-use std::path::Path;
-
+use anyhow::Result;
 use serde::Serialize;
 
-use super::StoreArgs;
-use super::output::{self, outln};
-use crate::system::generation::{Damage, Generation, Profile, SYSTEM_PROFILE, is_foreign};
+use super::{Where, facts};
+use crate::cli::output::color::{Ink, Style};
+use crate::cli::output::{self, outln};
+use crate::generations::facts::Health;
+use crate::generations::{Facts, Mark};
+use crate::system::generation::{Damage, Generation, Profile};
 use crate::system::packages::Packages;
 
 /// A longer packages.json is not counted.
@@ -14,15 +16,12 @@ const PACKAGES_MAX: u64 = 64 << 20;
 
 /// List the generations of a profile.
 #[derive(Debug, clap::Args)]
-pub(super) struct Args {
+pub(super) struct ListArgs {
     /// Print JSON.
     #[arg(long)]
     json: bool,
-    /// The profile.
-    #[arg(long, default_value = SYSTEM_PROFILE, value_name = "PROFILE")]
-    profile: String,
     #[command(flatten)]
-    store: StoreArgs,
+    at: Where,
 }
 
 #[derive(Debug, Serialize)]
@@ -49,31 +48,48 @@ struct Row {
     running: bool,
     /// The machine was booted into it.
     booted: bool,
+    /// It boots when nobody chooses.
+    default: bool,
+    /// It booted and was healthy last.
+    last_good: bool,
+    /// The next boot tries it.
+    trial: bool,
+    /// It never goes by itself.
+    pinned: bool,
+    /// The administrator's words for it.
+    tag: Option<String>,
+    health: Health,
 }
 
-pub(super) fn run(args: &Args) -> anyhow::Result<()> {
-    let profile = Profile::open(args.store.layout()?, &args.profile)?;
-    let current = profile.current()?;
-    let rows: Vec<_> = profile
-        .generations()?
+/// Runs the verb.
+pub(super) fn run(args: &ListArgs) -> Result<()> {
+    let profile = args.at.open()?;
+    let rows: Vec<_> = facts(&profile)?
         .into_iter()
-        .map(|generation| row(&profile, generation, current))
+        .map(|facts| row(&profile, facts))
         .collect();
     if args.json {
         outln!("{}", serde_json::to_string_pretty(&rows)?)?;
     } else if rows.is_empty() {
         outln!(
             "The profile {} has no generations (keel import makes one).",
-            args.profile
+            args.at.profile
         )?;
     } else {
-        output::write(format_args!("{}", table(&rows)))?;
+        output::write(format_args!("{}", table(&rows, Style::stdout())))?;
     }
     Ok(())
 }
 
-fn row(profile: &Profile, generation: Generation, current: Option<u64>) -> Row {
+fn row(profile: &Profile, facts: Facts) -> Row {
     let store_dir = profile.layout().store_dir();
+    let Facts {
+        generation,
+        marks,
+        health,
+        tag,
+        ..
+    } = facts;
     let Generation {
         number,
         created,
@@ -94,14 +110,7 @@ fn row(profile: &Profile, generation: Generation, current: Option<u64>) -> Row {
         Some(serde_json::from_slice::<Packages>(&bytes).ok()?.packages.len())
     });
     let path = system.as_ref().ok().map(|system| system.absolute(store_dir));
-    // What runs on this machine says nothing of a store elsewhere.
-    let here = profile.layout().root() == Path::new("/");
-    let is =
-        |link: &str| here && path.is_some() && std::fs::read_link(link).ok() == path.as_ref().map(Into::into);
-    let (running, booted) = (is("/run/current-system"), is("/run/booted-system"));
-    let foreign = system
-        .as_ref()
-        .is_ok_and(|system| is_foreign(profile.layout(), system));
+    let is = |mark| marks.contains(&mark);
     let damage: Option<Damage> = system.and_then(|system| profile.intact(&system)).err();
     Row {
         generation: number,
@@ -112,14 +121,20 @@ fn row(profile: &Profile, generation: Generation, current: Option<u64>) -> Row {
         packages,
         intact: damage.is_none(),
         damage: damage.map(|damage| damage.to_string()),
-        foreign,
-        profile: current == Some(number),
-        running,
-        booted,
+        foreign: is(Mark::Foreign),
+        profile: is(Mark::Profile),
+        running: is(Mark::Running),
+        booted: is(Mark::Booted),
+        default: is(Mark::Default),
+        last_good: is(Mark::LastGood),
+        trial: is(Mark::Trial),
+        pinned: is(Mark::Pinned),
+        tag,
+        health,
     }
 }
 
-fn table(rows: &[Row]) -> String {
+fn table(rows: &[Row], style: Style) -> String {
     let header = [
         "GENERATION",
         "CREATED (UTC)",
@@ -130,6 +145,7 @@ fn table(rows: &[Row]) -> String {
     ]
     .map(str::to_owned);
     let mut cells = vec![header];
+    let mut inks = vec![Some(Ink::Bold)];
     for row in rows {
         let unknown = || "?".to_owned();
         let mut state = vec![match &row.damage {
@@ -141,6 +157,10 @@ fn table(rows: &[Row]) -> String {
             (row.profile, "profile"),
             (row.running, "running"),
             (row.booted, "booted"),
+            (row.default, "default"),
+            (row.last_good, "last good"),
+            (row.trial, "on trial"),
+            (row.pinned, "pinned"),
         ];
         state.extend(
             marks
@@ -148,6 +168,21 @@ fn table(rows: &[Row]) -> String {
                 .filter(|(is, _)| *is)
                 .map(|(_, mark)| mark.to_owned()),
         );
+        match &row.health {
+            Health::Healthy { .. } => state.push("healthy".to_owned()),
+            Health::Failed { .. } => state.push("failed".to_owned()),
+            Health::TrialFailed { .. } => state.push("trial failed".to_owned()),
+            Health::Unknown => {}
+        }
+        if let Some(tag) = &row.tag {
+            state.push(format!("\u{201c}{tag}\u{201d}"));
+        }
+        inks.push(match &row.health {
+            _ if row.damage.is_some() && !row.foreign => Some(Ink::Red),
+            _ if row.running => Some(Ink::Green),
+            Health::Failed { .. } | Health::TrialFailed { .. } => Some(Ink::Yellow),
+            _ => None,
+        });
         cells.push([
             row.generation.to_string(),
             row.created.get(..16).unwrap_or_default().replace('T', " "),
@@ -168,7 +203,7 @@ fn table(rows: &[Row]) -> String {
         })
         .collect();
     let mut text = String::new();
-    for row in cells {
+    for (row, ink) in cells.into_iter().zip(inks) {
         let mut line = String::new();
         for (at, (cell, width)) in row.iter().zip(&widths).enumerate() {
             // Numbers to the right.
@@ -180,14 +215,18 @@ fn table(rows: &[Row]) -> String {
             line.push_str(&padded);
             line.push_str("  ");
         }
-        text.push_str(line.trim_end());
+        let line = line.trim_end();
+        match ink {
+            Some(ink) => text.push_str(&style.paint(ink, line).to_string()),
+            None => text.push_str(line),
+        }
         text.push('\n');
     }
     text
 }
 
 // Days to a date: H. Hinnant, "chrono-Compatible Low-Level Date Algorithms", civil_from_days.
-pub(super) fn rfc3339(seconds: i64) -> String {
+pub(in crate::cli) fn rfc3339(seconds: i64) -> String {
     let (days, second) = (seconds.div_euclid(86400), seconds.rem_euclid(86400));
     let shifted = days + 719_468;
     let (era, day_of_era) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
