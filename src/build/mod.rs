@@ -4,6 +4,7 @@ mod ids;
 mod inside;
 mod mounts;
 pub mod realise;
+pub mod recipe;
 mod run;
 mod spec;
 

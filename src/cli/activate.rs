@@ -18,10 +18,10 @@ use crate::systemd::Manager;
 pub(super) struct Args {
     /// A generation's number, or a system's store path. When left out, the machine's configuration is built first and
     /// becomes the newest generation; without a configuration it's the newest generation that there is.
-    #[arg(value_name = "GENERATION|SYSTEM", conflicts_with_all = ["config", "options", "rootfs"])]
+    #[arg(value_name = "GENERATION|SYSTEM", conflicts_with_all = ["config", "option", "rootfs"])]
     target: Option<String>,
     #[command(flatten)]
-    config: super::make::ConfigArgs,
+    config: super::make::SourceArgs,
     /// Show what would be done, and ask before it's done.
     #[arg(long)]
     ask: bool,

@@ -16,6 +16,7 @@ mod layer;
 mod make;
 mod manual;
 mod output;
+mod passwd;
 mod profile;
 mod rehearse;
 mod search;
@@ -68,6 +69,7 @@ enum Verb {
     Import(import::Args),
     Initrd(initrd::Args),
     Key(copy::KeyArgs),
+    Passwd(passwd::Args),
     Man(manual::ManArgs),
     Options(config::OptionsArgs),
     Profile(profile::Args),
@@ -199,6 +201,7 @@ impl Verb {
             Verb::Import(_) => "import",
             Verb::Initrd(_) => "initrd",
             Verb::Key(_) => "key",
+            Verb::Passwd(_) => "passwd",
             Verb::Man(_) => "man",
             Verb::Options(_) => "options",
             Verb::Profile(_) => "profile",
@@ -209,8 +212,8 @@ impl Verb {
             Verb::Execute { .. } => "execute",
             Verb::Guard { .. } => "guard",
             Verb::Healthy => "healthy",
-            Verb::BuildLayer => "build-layer",
             Verb::VerifyUnits { .. } => "verify-units",
+            Verb::BuildLayer => "build-layer",
             Verb::BuildStage { .. } => "build-stage",
         }
     }
@@ -230,9 +233,9 @@ impl Verb {
             Verb::Confirm => {
                 done(crate::activate::confirm_now().context("no switch waits for a confirmation"))
             }
+            Verb::VerifyUnits { arguments } => make::verify_units(&arguments),
             Verb::Status(args) => done(status::run(&args)),
             Verb::Completion(args) => done(manual::completion(&args)),
-            Verb::VerifyUnits { arguments } => make::verify_units(&arguments),
             Verb::Copy(args) => done(copy::run(&args)),
             Verb::Diff(args) => done(diff::run(&args)),
             Verb::Etc(args) => etc::run(&args),
@@ -241,6 +244,7 @@ impl Verb {
             Verb::Import(args) => done(import::run(&args)),
             Verb::Initrd(args) => done(initrd::run(&args)),
             Verb::Key(args) => done(copy::key(&args)),
+            Verb::Passwd(args) => passwd::run(&args),
             Verb::Man(args) => done(manual::man(&args)),
             Verb::Options(args) => done(config::options(&args)),
             Verb::Profile(args) => done(profile::run(&args)),

@@ -19,12 +19,19 @@ pub(super) enum OutputError {
 
 /// Writes text.
 pub(super) fn write(text: Arguments<'_>) -> Result<(), OutputError> {
-    std::io::stdout()
-        .write_fmt(text)
-        .map_err(|error| match error.kind() {
-            ErrorKind::BrokenPipe => OutputError::Closed,
-            _ => OutputError::Write(error),
-        })
+    std::io::stdout().write_fmt(text).map_err(failed)
+}
+
+/// Writes what need not be text.
+pub(super) fn write_bytes(bytes: &[u8]) -> Result<(), OutputError> {
+    std::io::stdout().write_all(bytes).map_err(failed)
+}
+
+fn failed(error: std::io::Error) -> OutputError {
+    match error.kind() {
+        ErrorKind::BrokenPipe => OutputError::Closed,
+        _ => OutputError::Write(error),
+    }
 }
 
 /// Writes a line, as `println!` does, but returns an error where that panics.

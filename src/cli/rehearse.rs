@@ -61,7 +61,7 @@ pub(super) fn run(args: &Args) -> Result<u8> {
         passphrases.push(read(path)?);
     }
     if args.ask {
-        passphrases.push(asked()?);
+        passphrases.push(asked("Passphrase: ")?);
     }
     let report = Rehearsal {
         images: &args.devices,
@@ -86,10 +86,10 @@ fn read(path: &Path) -> Result<Zeroizing<Vec<u8>>> {
 }
 
 /// A line of standard input, not shown while it's typed.
-fn asked() -> Result<Zeroizing<Vec<u8>>> {
+pub(super) fn asked(prompt: &str) -> Result<Zeroizing<Vec<u8>>> {
     let stdin = std::io::stdin();
     let before = if stdin.is_terminal() {
-        let _ = std::io::stderr().write_all(b"Passphrase: ");
+        let _ = std::io::stderr().write_all(prompt.as_bytes());
         let before = tcgetattr(stdin.as_fd()).context("the terminal")?;
         let mut silent = before.clone();
         silent.local_flags.remove(LocalFlags::ECHO);

@@ -117,6 +117,7 @@ mod tests {
                     architecture: (*architecture).to_owned(),
                     version: (*version).to_owned(),
                     size: *size,
+                    users: Vec::new(),
                 })
                 .collect(),
         }

@@ -28,6 +28,8 @@ const DEBS: &str = "run/keel";
 pub(super) const ZSTD_LEVEL: i32 = 1;
 /// Says that nothing is started while packages are installed (Debian policy, section 9.3.3.2).
 const POLICY: &str = "#!/bin/sh\nexit 101\n";
+/// What the package `locales` generates.
+const LOCALES: &str = "/etc/locale.gen";
 const POLICY_PATH: &str = "/usr/sbin/policy-rc.d";
 /// Scripts of other packages that a kernel's package runs: for boot loaders and generators of initrds that keel stands for.
 const KERNEL_HOOKS: [&str; 2] = ["/etc/kernel/postinst.d", "/usr/share/kernel/postinst.d"];
@@ -44,6 +46,9 @@ pub struct Description {
     /// Patterns of paths that aren't installed, as dpkg's `path-exclude` has them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub exclude: Vec<String>,
+    /// Lines of `locale.gen`, when the package `locales` is one of them: its script generates these.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub locales: String,
     /// No time is later: seconds since 1970.
     pub date: i64,
 }
@@ -343,6 +348,10 @@ fn install(layer: &Description, packages: &[Package]) -> Result<(), BuilderError
         )?;
         dpkg.run(&["--force-depends", "--configure", "--pending"], &[])?;
         rest.retain(|at| !essential.contains(at));
+    }
+    if !layer.locales.is_empty() {
+        fs::create_dir_all("/etc").map_err(at("/etc"))?;
+        fs::write(LOCALES, &layer.locales).map_err(at(LOCALES))?;
     }
     let mut waiting = kernels(&controls, &graph, &rest);
     for step in control::steps(&graph, &rest) {

@@ -13,6 +13,7 @@ use crate::store::derivation::{Derivation, DerivationError, Hashes, Library, Lib
 use crate::store::locks::TempRoots;
 use crate::store::path::PathError;
 use crate::store::{AddError, Addition, Layout, StorePath, files};
+use crate::system::make::host::locale_gen;
 use crate::system::notice::Notice;
 use crate::system::packages_parts::{self, Key, Making, Parts, PartsError};
 
@@ -110,6 +111,8 @@ pub struct Request<'a> {
     pub setuid: &'a Setuid,
     /// What takes the place of packages.
     pub overlays: &'a [Replacement],
+    /// Locales that are generated where the package of that name is installed.
+    pub locales: &'a [String],
 }
 
 /// The layers of a request.
@@ -141,13 +144,19 @@ impl Layers {
         let keel = StorePath::from_absolute(store_dir, keel)?;
         let mut hashes = Hashes::new();
         let mut layers: Vec<Layer> = Vec::new();
-        for (number, debs) in packages(request)?.into_iter().enumerate() {
+        let generating = lock.pin("locales").map(|pin| pin.layer);
+        for (number, (layer, debs)) in packages(request)?.into_iter().enumerate() {
             let failed = |error| LayersError::Derivation(number, error);
             let below = layers.last().map(|layer| (&layer.path, &layer.output));
             let description = Description {
                 below: below.map(|(_, output)| output.absolute(store_dir).into()),
                 packages: debs.iter().map(|deb| deb.absolute(store_dir).into()).collect(),
                 exclude: request.exclude.to_vec(),
+                locales: if generating == Some(layer) {
+                    locale_gen(request.locales)
+                } else {
+                    String::new()
+                },
                 date: lock.request.date,
             };
             let mut derivation = derivation(&description, &keel.absolute(store_dir));
@@ -215,7 +224,7 @@ impl Layers {
 }
 
 // The packages of each layer, in the lock's order.
-fn packages(request: &Request<'_>) -> Result<Vec<Vec<StorePath>>, LayersError> {
+fn packages(request: &Request<'_>) -> Result<Vec<(u32, Vec<StorePath>)>, LayersError> {
     let (pins, debs) = (&request.lock.packages, request.debs);
     if pins.len() != debs.len() {
         return Err(LayersError::Count {
@@ -236,7 +245,7 @@ fn packages(request: &Request<'_>) -> Result<Vec<Vec<StorePath>>, LayersError> {
     }
     let mut last = layers.last_entry().ok_or(LayersError::Empty)?;
     last.get_mut().extend(instead.into_values().cloned());
-    Ok(layers.into_values().collect())
+    Ok(layers.into_iter().collect())
 }
 
 fn derivation(description: &Description, keel: &str) -> Derivation {

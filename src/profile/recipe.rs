@@ -20,20 +20,6 @@ pub trait Recipes {
     fn build(&mut self, recipe: &str) -> Result<Vec<StorePath>, RecipeError>;
 }
 
-/// Stands for the builder where there is none.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct NoRecipes;
-
-impl Recipes for NoRecipes {
-    fn build(&mut self, recipe: &str) -> Result<Vec<StorePath>, RecipeError> {
-        Err(RecipeError {
-            recipe: recipe.to_owned(),
-            why: "this keel has no builder: install the path of the store that it was built to elsewhere"
-                .into(),
-        })
-    }
-}
-
 /// The element that `recipe` is built to.
 pub fn built(recipes: &mut dyn Recipes, recipe: &str) -> Result<Element, RecipeError> {
     let outputs = recipes.build(recipe)?;
@@ -136,12 +122,5 @@ mod tests {
 
         let none = Upgrade::build(&manifest, Some(&[1]), &mut recipes).unwrap();
         assert!(none.elements.is_empty() && none.notes.len() == 1);
-        let error = Upgrade::build(&manifest, None, &mut NoRecipes)
-            .unwrap_err()
-            .to_string();
-        assert!(
-            error.starts_with("/a.toml can't be built: this keel has no builder"),
-            "{error}"
-        );
     }
 }

@@ -354,13 +354,15 @@ impl Addition {
     /// What the derivations among `infos` are for: the collector keeps and finds derivations by it, as Nix does.
     fn outputs(&self, infos: &[PathInfo]) -> Result<Vec<DerivationOutputs>, AddError> {
         let mut all = Vec::new();
-        for info in infos.iter().filter(|info| name_of(&info.path).is_some()) {
+        // Those that are named by their text: any other file may be called like one.
+        let is_text = |info: &&PathInfo| info.ca.as_ref().is_some_and(|ca| ca.starts_with("text:"));
+        for info in infos
+            .iter()
+            .filter(|info| name_of(&info.path).is_some())
+            .filter(is_text)
+        {
             let file = self.layout.physical_path(&info.path);
-            if !file.symlink_metadata().map_err(at(&file))?.is_file() {
-                continue;
-            }
             let text = std::fs::read(&file).map_err(at(&file))?;
-            // Something else may be named like one.
             if let Ok(derivation) = Derivation::parse(self.layout.store_dir(), &text) {
                 let outputs = derivation.outputs.into_iter();
                 all.push(DerivationOutputs {

@@ -120,6 +120,7 @@ impl Store {
             exclude: &EXCLUDE,
             setuid: &self.setuid,
             overlays: &self.overlays,
+            locales: &[],
         }
     }
 

@@ -90,7 +90,8 @@ impl NixStore {
         fs::create_dir_all(tree.join("bin")).unwrap();
         fs::copy("/usr/bin/busybox", tree.join("bin/busybox")).unwrap();
         for name in [
-            "sh", "mkdir", "cat", "echo", "sleep", "ln", "chmod", "id", "date", "dd",
+            "sh", "mkdir", "cat", "echo", "sleep", "ln", "chmod", "id", "date", "dd", "nc", "cp", "mkfifo",
+            "chown",
         ] {
             symlink("busybox", tree.join("bin").join(name)).unwrap();
         }

@@ -1,37 +1,47 @@
-//! `keel build`: derivations and recipes become valid outputs; without any, the machine's configuration becomes a system.
+//! `keel build`: derivations, recipes and Nix expressions become valid outputs; without any, the machine's configuration becomes a
+//! system.
 
+mod how;
+mod log;
+mod recipes;
 mod show;
 mod stage;
+mod what;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::Context;
 use serde::Serialize;
 
 use super::StoreArgs;
 use super::output::{errln, outln};
-use super::settings::Settings;
-use crate::build::realise::{self, BuildLimits, Checked, Outcome, Realise, RealiseError, Want};
-use crate::store::cache::{self, Cache, Trust};
-use crate::store::derivation::name_of;
+use crate::build::realise::{Outcome, Want};
 use crate::store::locks::TempRoots;
-use crate::store::{Layout, StorePath, indirect, roots};
+use crate::store::{Layout, StorePath, indirect};
 
-use show::Show;
+pub(super) use how::{Builder, How};
+pub(super) use log::{Log, log};
+pub(super) use recipes::ProfileRecipes;
 pub(super) use stage::{Stage, stage};
 
 /// Build the machine's configuration; or derivations and recipes: what a cache has is copied, the rest is built in sandboxes.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
-    /// Derivations of the store (.drv; NAME.drv^dev for one of its outputs). Without any, the machine's configuration is built.
-    #[arg(value_name = "WHAT", conflicts_with_all = ["config", "options", "rootfs", "no_initrd"])]
+    /// Derivations of the store (NAME.drv) and recipes (NAME.toml); NAME.drv^dev is one of the outputs.
+    /// Without any, the machine's configuration is built.
+    #[arg(value_name = "WHAT", conflicts_with_all = ["config", "option", "rootfs", "no_initrd"])]
     what: Vec<String>,
+    /// Build the Nix expression in FILE, which nix-instantiate reads.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["config", "option", "rootfs", "no_initrd"])]
+    nix: Option<PathBuf>,
+    /// The attribute of the Nix expression that is built; several may be given.
+    #[arg(short = 'A', long = "attr", value_name = "ATTRIBUTE", requires = "nix")]
+    attributes: Vec<String>,
     #[command(flatten)]
     machine: super::make::MachineArgs,
     /// Build again what is built, and compare.
-    #[arg(long, requires = "what")]
+    #[arg(long)]
     check: bool,
     #[command(flatten)]
     how: How,
@@ -45,169 +55,26 @@ pub(super) struct Args {
     store: StoreArgs,
 }
 
-/// How to build, for all verbs that do.
-#[derive(Clone, Debug, Default, clap::Args)]
-pub(super) struct How {
-    /// How many builds at once.
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    jobs: usize,
-    /// How many processors a build is told to use; all when it isn't given.
-    #[arg(long, value_name = "N")]
-    cores: Option<usize>,
-    /// Keep the directory in which a failed builder worked.
-    #[arg(long)]
-    keep_failed: bool,
-    /// Seconds that a build may take.
-    #[arg(long, value_name = "SECONDS")]
-    timeout: Option<u64>,
-    /// Seconds that a builder may say nothing.
-    #[arg(long, value_name = "SECONDS")]
-    max_silent_time: Option<u64>,
-    /// Bytes that a build's outputs may have (64G), each file as well.
-    #[arg(long, value_name = "SIZE", value_parser = size)]
-    max_output: Option<u64>,
-    /// Bytes that a builder may say (256M).
-    #[arg(long, value_name = "SIZE", value_parser = size)]
-    max_log: Option<u64>,
-    /// Bytes of memory that each process of a build may have.
-    #[arg(long, value_name = "SIZE", value_parser = size)]
-    max_memory: Option<u64>,
-    /// Build everything; ask no cache.
-    #[arg(long)]
-    no_caches: bool,
-}
-
-fn size(text: &str) -> Result<u64, String> {
-    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(end);
-    let shift = match unit {
-        "" => 0,
-        "K" => 10,
-        "M" => 20,
-        "G" => 30,
-        "T" => 40,
-        _ => return Err("a number of bytes, with K, M, G or T behind it or not, is needed".to_owned()),
-    };
-    let number: u64 = number.parse().map_err(|_| "no number".to_owned())?;
-    number
-        .checked_mul(1 << shift)
-        .ok_or_else(|| "too large".to_owned())
-}
-
-/// What builds need beside what is built: caches, whose word is taken, limits.
-pub(super) struct Builder {
-    layout: Layout,
-    caches: Vec<Box<dyn Cache>>,
-    trust: Trust,
-    jobs: usize,
-    settings: realise::Settings,
-}
-
-impl Builder {
-    pub(super) fn new(layout: &Layout, how: &How) -> anyhow::Result<Self> {
-        let file = Settings::read(layout)?;
-        let urls: &[String] = if how.no_caches { &[] } else { &file.caches };
-        let caches = urls
-            .iter()
-            .map(|url| cache::open(url))
-            .collect::<Result<_, _>>()?;
-        let trust = Trust {
-            keys: file.trusted_keys,
-            unsigned: false,
-        };
-        let usual = realise::Settings::default();
-        let seconds = |given: Option<u64>, usual: Duration| given.map_or(usual, Duration::from_secs);
-        let limits = BuildLimits {
-            time: seconds(how.timeout, usual.limits.time),
-            silence: seconds(how.max_silent_time, usual.limits.silence),
-            log_bytes: how.max_log.unwrap_or(usual.limits.log_bytes),
-            output_bytes: how.max_output.unwrap_or(usual.limits.output_bytes),
-            memory_bytes: how.max_memory,
-        };
-        Ok(Self {
-            layout: layout.clone(),
-            caches,
-            trust,
-            jobs: how.jobs.max(1),
-            settings: realise::Settings {
-                limits,
-                cores: how.cores.unwrap_or(usual.cores),
-                keep_failed: how.keep_failed,
-                ..usual
-            },
-        })
-    }
-
-    fn realise(&self) -> Realise<'_> {
-        Realise {
-            layout: &self.layout,
-            caches: &self.caches,
-            trust: &self.trust,
-            jobs: self.jobs,
-            settings: &self.settings,
-        }
-    }
-
-    /// Makes outputs valid; what happens is shown.
-    pub(super) fn build(&self, wants: &[Want], roots: &mut TempRoots) -> anyhow::Result<Outcome> {
-        let show = Show::new(&self.layout);
-        let result = realise::realise(&self.realise(), wants, roots, &show);
-        Self::told(&show, result)
-    }
-
-    fn check(&self, derivations: &[StorePath], roots: &mut TempRoots) -> anyhow::Result<Vec<Checked>> {
-        let show = Show::new(&self.layout);
-        let result = realise::check(&self.realise(), derivations, roots, &show);
-        Self::told(&show, result)
-    }
-
-    /// The last lines of a builder that failed come before what went wrong.
-    fn told<T>(show: &Show, result: Result<T, RealiseError>) -> anyhow::Result<T> {
-        show.end();
-        result.map_err(|error| {
-            if let RealiseError::Failed(failure) = &error {
-                show.last_lines(failure);
-            }
-            error.into()
-        })
-    }
-}
-
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Built {
     derivation: String,
-    outputs: std::collections::BTreeMap<String, String>,
+    outputs: BTreeMap<String, String>,
     /// Whether it was built now, and not valid before or copied.
     is_new: bool,
 }
 
 pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
     let layout = args.store.layout()?;
-    if args.what.is_empty() {
-        let built = super::make::build(&args.machine, &args.how, &layout)?;
-        if let Some(link) = &args.out_link {
-            indirect::add_indirect(&layout, link, &built.system)
-                .with_context(|| format!("{} can't be made", link.display()))?;
-        }
-        let system = built.system.absolute(layout.store_dir());
-        if args.json {
-            outln!(
-                "{}",
-                serde_json::json!({ "system": system, "isNew": built.is_new })
-            )?;
-        } else {
-            outln!("{system}")?;
-        }
-        return Ok(0);
+    if args.what.is_empty() && args.nix.is_none() {
+        return machine(args, &layout);
     }
     let builder = Builder::new(&layout, &args.how)?;
     let mut roots = TempRoots::new(&layout).context("temporary roots can't be made")?;
-    let wants = args
-        .what
-        .iter()
-        .map(|word| want(&layout, word))
-        .collect::<anyhow::Result<Vec<Want>>>()?;
+    let mut wants = what::named(&layout, &args.what, &mut roots)?;
+    if let Some(file) = &args.nix {
+        wants.extend(what::instantiated(&layout, file, &args.attributes, &mut roots)?);
+    }
     let outcome = builder.build(&wants, &mut roots)?;
     if let Some(link) = &args.out_link {
         link_outputs(&layout, link, &wants, &outcome)?;
@@ -215,6 +82,28 @@ pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
     let is_same = !args.check || again(&builder, &wants, &outcome, &mut roots)?;
     print(&layout, &wants, &outcome, args.json)?;
     Ok(u8::from(!is_same))
+}
+
+/// The machine's configuration.
+fn machine(args: &Args, layout: &Layout) -> anyhow::Result<u8> {
+    if args.check {
+        anyhow::bail!("--check builds a derivation or a recipe again: say which");
+    }
+    let built = super::make::build(&args.machine, &args.how, layout)?;
+    if let Some(link) = &args.out_link {
+        indirect::add_indirect(layout, link, &built.system)
+            .with_context(|| format!("{} can't be made", link.display()))?;
+    }
+    let system = built.system.absolute(layout.store_dir());
+    if args.json {
+        outln!(
+            "{}",
+            serde_json::json!({ "system": system, "isNew": built.is_new })
+        )?;
+    } else {
+        outln!("{system}")?;
+    }
+    Ok(0)
 }
 
 fn print(layout: &Layout, wants: &[Want], outcome: &Outcome, json: bool) -> anyhow::Result<()> {
@@ -241,7 +130,7 @@ fn print(layout: &Layout, wants: &[Want], outcome: &Outcome, json: bool) -> anyh
     Ok(())
 }
 
-/// Builds again what wasn't built just now for the first time… and that as well: twice is what is asked for.
+/// Builds everything that was asked for again, and tells of what differs; whether nothing does.
 fn again(
     builder: &Builder,
     wants: &[Want],
@@ -272,25 +161,6 @@ fn again(
         }
     }
     Ok(is_same)
-}
-
-/// What a word on the command line asks for.
-fn want(layout: &Layout, word: &str) -> anyhow::Result<Want> {
-    let (path, outputs) = match word.rsplit_once('^') {
-        Some((path, "*")) => (path, None),
-        Some((path, outputs)) => (path, Some(outputs.split(',').map(str::to_owned).collect())),
-        None => (word, None),
-    };
-    let derivation = roots::in_store(layout, Path::new(path))
-        .or_else(|| StorePath::from_base_name(path).ok())
-        .filter(|path| name_of(path).is_some())
-        .with_context(|| {
-            format!(
-                "'{path}' is no derivation of the store ({}/….drv)",
-                layout.store_dir()
-            )
-        })?;
-    Ok(Want { derivation, outputs })
 }
 
 /// Links to outputs, each noted as an indirect root: `PATH` for the first `out`, `PATH-dev` for another one, `PATH-2` for those of

@@ -16,6 +16,7 @@ use crate::config::{DEFAULT_PATH, Loaded, Problems, load_file};
 
 /// Which configuration, and what in it is another way.
 #[derive(Clone, Debug, Default, clap::Args)]
+#[group(skip)]
 pub(super) struct ConfigArgs {
     /// The configuration; /etc/keel/system.toml when left out.
     #[arg(long, value_name = "PATH")]

@@ -7,10 +7,11 @@ use serde::Serialize;
 use super::super::output::outln;
 use super::print::Report;
 use super::{Common, user, waiting};
+use crate::cli::build::ProfileRecipes;
 use crate::profile::age::{Age, prunable};
 use crate::profile::edit::{self, EditError};
 use crate::profile::item::{Item, debian_answer};
-use crate::profile::recipe::{NoRecipes, Upgrade, built};
+use crate::profile::recipe::{Upgrade, built};
 use crate::profile::{self, Element, History, Manifest, PRIORITY_DEFAULT, diff};
 use crate::store::locks::PathLock;
 
@@ -30,7 +31,7 @@ pub(super) fn install(common: &Common, priority: Option<i64>, words: &[String]) 
             debian_answer(&debian, asking_user().as_deref())
         );
     }
-    let mut recipes = NoRecipes;
+    let mut recipes = ProfileRecipes::new(history.layout());
     let mut elements = Vec::new();
     for item in items {
         match item {
@@ -62,7 +63,7 @@ pub(super) fn upgrade(common: &Common, names: &[String]) -> anyhow::Result<()> {
     }
     let chosen = (!names.is_empty()).then_some(wanted.as_slice());
     // What it built is kept from the collector until the end of this function.
-    let mut recipes = NoRecipes;
+    let mut recipes = ProfileRecipes::new(history.layout());
     let upgrade = Upgrade::build(&installed, chosen, &mut recipes)?;
     let mut edit = |manifest: &mut Manifest| {
         upgrade.apply(manifest);

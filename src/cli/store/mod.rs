@@ -35,6 +35,7 @@ enum Verb {
     /// Put what a cache has in the place of what was damaged.
     Repair(verify::Repair),
     Sign(crate::cli::copy::Sign),
+    Log(crate::cli::build::Log),
     /// What is registered about paths.
     PathInfo(query::Paths),
     /// All that paths need, themselves included.
@@ -58,6 +59,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
         Verb::Restore(args) => content::restore(args),
         Verb::Optimise(args) => content::optimise(args),
         Verb::Sign(args) => crate::cli::copy::sign(args),
+        Verb::Log(args) => crate::cli::build::log(args),
         Verb::PathInfo(args) => query::path_info(args),
         Verb::Closure(args) => query::closure(args),
         Verb::Referrers(args) => query::referrers(args),

@@ -24,7 +24,7 @@ use super::add::{TEMPORARY, failpoint, remove_abandoned};
 use super::db::{Database, DbError, Graph};
 use super::lock::Access;
 use super::locks::{gc_lock_path, take_gc_lock};
-use super::roots::{self, Root, RootsError};
+use super::roots::{self, Root, RootKind, RootsError};
 use super::{Layout, StorePath, files};
 use server::Server;
 
@@ -122,7 +122,9 @@ pub fn collect(
         .filter(|root| !options.without.iter().any(|link| Path::new(&root.from) == link));
     for root in own.chain(&options.roots) {
         // What a temporary root keeps is whatever has its hash: the path need not be valid yet.
-        let _new = announced.insert(root.path.hash_part().to_owned());
+        if root.kind == RootKind::Temporary {
+            let _new = announced.insert(root.path.hash_part().to_owned());
+        }
         mark_hash_part(&mut living, &graph, root.path.hash_part());
     }
     let mut collection = Collection {

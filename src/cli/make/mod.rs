@@ -1,55 +1,50 @@
 //! The machine's configuration becomes a system: `keel build` without a derivation, and what `switch`, `test`, `boot` and
 //! `dry-run` do first.
 
+mod packages;
+
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
 use super::build::How;
+use super::config::ConfigArgs;
 use super::output::errln;
 use crate::activate::{Machine, Target};
-use crate::config::{Config, DEFAULT_PATH as CONFIG};
+use crate::config::{Config, DEFAULT_PATH};
 use crate::pins::Lock;
-use crate::store::{Addition, Layout, StorePath};
-use crate::system::make::files::sources;
+use crate::store::{Layout, StorePath};
 use crate::system::make::generation::{self, Making};
 use crate::system::make::memory::{self, Inputs};
-use crate::system::own::{self, Programs};
-use crate::system::packages_parts::{self as parts, Key, Parts};
+use crate::system::packages_parts::Parts;
 use crate::system::profile;
 
-/// Which configuration, and what in it is another way.
+/// Which configuration, and where its packages come from.
 #[derive(Clone, Debug, Default, clap::Args)]
-pub(super) struct ConfigArgs {
-    /// The configuration; /etc/keel/system.toml when left out.
-    #[arg(long, value_name = "PATH")]
-    pub config: Option<PathBuf>,
-    /// An option whose value counts instead of the file's, such as system.hostname=nixie; may be given several times.
-    #[arg(long = "option", value_name = "OPTION=VALUE")]
-    pub options: Vec<String>,
+#[group(skip)]
+pub(super) struct SourceArgs {
+    #[command(flatten)]
+    pub file: ConfigArgs,
     /// Take the packages from a root file system (a directory or an archive, as `keel import` does) instead of the lock.
     #[arg(long, value_name = "TAR|DIR")]
     pub rootfs: Option<PathBuf>,
 }
 
-impl ConfigArgs {
-    /// The file.
-    pub(super) fn path(&self) -> PathBuf {
-        self.config.clone().unwrap_or_else(|| CONFIG.into())
-    }
-
+impl SourceArgs {
     /// Whether a configuration was asked for, or this machine has one.
     pub(super) fn is_there(&self) -> bool {
-        self.config.is_some() || Path::new(CONFIG).exists()
+        self.file.path() != Path::new(DEFAULT_PATH) || Path::new(DEFAULT_PATH).exists()
     }
 }
 
 /// Build the machine's configuration.
 #[derive(Debug, Default, clap::Args)]
+#[group(skip)]
 pub(super) struct MachineArgs {
     #[command(flatten)]
-    pub config: ConfigArgs,
+    pub config: SourceArgs,
     /// Make a system without an initrd: it can be looked at and copied, but not booted.
     #[arg(long)]
     pub no_initrd: bool,
@@ -72,6 +67,8 @@ struct Source {
     base: PathBuf,
     /// As `system.toml` of the system holds it.
     resolved: String,
+    /// Contents of the files that it names.
+    contents: BTreeMap<String, Vec<u8>>,
     lock_path: PathBuf,
     lock: Lock,
 }
@@ -90,7 +87,7 @@ pub(super) fn build(args: &MachineArgs, how: &How, layout: &Layout) -> Result<Bu
         });
     }
     let program = std::env::current_exe().context("this program's own place can't be found")?;
-    let parts = packages(args, how, &source, layout)?;
+    let parts = parts(args, how, &source, layout)?;
     log::info!("the packages' parts after {:?}", begun.elapsed());
     let made = generation::make(
         &Making {
@@ -133,11 +130,9 @@ fn find(layout: &Layout, inputs: &Inputs) -> Result<Option<StorePath>> {
     Ok(found.filter(|system| layout.physical(&layout.stamp(system)).symlink_metadata().is_ok()))
 }
 
-fn read(args: &ConfigArgs) -> Result<Source> {
-    let path = args.path();
-    let loaded = super::config::load(&path, &args.options)?;
-    let base = loaded.base.clone();
-    let lock_path = base.join(crate::pins::FILE_NAME);
+fn read(args: &SourceArgs) -> Result<Source> {
+    let loaded = args.file.load()?;
+    let lock_path = loaded.base.join(crate::pins::FILE_NAME);
     let lock = match Lock::read(&lock_path)? {
         Some(lock) => lock,
         None if args.rootfs.is_some() => Lock {
@@ -154,7 +149,8 @@ fn read(args: &ConfigArgs) -> Result<Source> {
             .to_toml()
             .context("the configuration can't be written down")?,
         config: loaded.config,
-        base,
+        base: loaded.base,
+        contents: loaded.sources,
         lock_path,
         lock,
     })
@@ -168,10 +164,16 @@ fn inputs(args: &MachineArgs, source: &Source) -> Result<Inputs> {
         vec![u8::from(args.no_initrd)],
         identity(&std::env::current_exe().unwrap_or_default()),
     ];
-    for path in sources(&source.config, &source.base) {
-        // One that can't be read is told when it's needed.
-        all.push(std::fs::read(&path).unwrap_or_default());
+    for (name, bytes) in &source.contents {
+        all.extend([name.clone().into_bytes(), bytes.clone()]);
     }
+    // What takes the place of a package is told by its contents when it's put into the store.
+    let debs = source
+        .config
+        .overlay
+        .iter()
+        .filter_map(|overlay| overlay.deb.as_ref());
+    all.extend(debs.map(|deb| identity(&source.base.join(deb))));
     if let Some(rootfs) = &args.config.rootfs {
         all.push(identity(rootfs));
     }
@@ -195,70 +197,11 @@ fn identity(path: &Path) -> Vec<u8> {
     format!("{words:?}").into_bytes()
 }
 
-fn packages(args: &MachineArgs, how: &How, source: &Source, layout: &Layout) -> Result<Parts> {
+fn parts(args: &MachineArgs, how: &How, source: &Source, layout: &Layout) -> Result<Parts> {
     match &args.config.rootfs {
-        Some(rootfs) => of_rootfs(rootfs, source, layout),
-        None => bail!("packages of a lock can't be built yet"),
+        Some(rootfs) => packages::of_rootfs(rootfs, source, layout),
+        None => packages::of_lock(source, how, layout),
     }
-}
-
-/// Parts of a root file system. An archive that was taken apart before is found again as long as it's the same file.
-fn of_rootfs(rootfs: &Path, source: &Source, layout: &Layout) -> Result<Parts> {
-    let keel = match source.lock.programs.get("keel") {
-        Some(path) => StorePath::from_absolute(layout.store_dir(), path)?,
-        None => add_keel(layout)?,
-    };
-    let setuid = &source.config.security.setuid;
-    let key = Key::of([
-        identity(rootfs),
-        keel.base_name().as_bytes().to_vec(),
-        serde_json::to_vec(setuid)?,
-        source.lock.request.date.to_string().into_bytes(),
-    ]);
-    if rootfs.is_file()
-        && let Some(found) = parts::find(layout, &key, &source.lock.ids)?
-    {
-        return Ok(found);
-    }
-    let making = parts::Making {
-        layout,
-        rootfs,
-        ids: &source.lock.ids,
-        keel: Some(&keel),
-        setuid,
-        overlays: &[],
-        clamp: Some(source.lock.request.date).filter(|date| *date > 0),
-    };
-    Ok(parts::make(&making, &key, &mut |notice| {
-        errln!("keel: {notice}");
-    })?)
-}
-
-/// This very program, and the keel-init beside it, become a path of the store.
-fn add_keel(layout: &Layout) -> Result<StorePath> {
-    let keel = std::env::current_exe().context("this program's own place can't be found")?;
-    let init = Some(keel.with_file_name("keel-init")).filter(|path| path.exists());
-    let inputs = Inputs::of(
-        "keel",
-        [identity(&keel), init.as_deref().map(identity).unwrap_or_default()],
-    );
-    if let Some(found) = memory::find(layout, &inputs)? {
-        return Ok(found);
-    }
-    let mut addition = Addition::begin(layout, &mut waiting)?;
-    let pool = addition.pool()?;
-    let tree = own::programs(
-        &Programs {
-            keel: &keel,
-            init: init.as_deref(),
-        },
-        &pool,
-    )?;
-    let prepared = Addition::prepare(addition.temporary(), &tree, &pool)?;
-    let path = addition.adopt(concat!("keel-", env!("CARGO_PKG_VERSION")), prepared)?;
-    addition.commit()?;
-    remember(layout, &inputs, &path)?;
-    Ok(path)
 }
 
 fn waiting(path: &Path) {
@@ -279,7 +222,7 @@ pub(super) fn verify_units(arguments: &[String]) -> Result<u8> {
 
 /// The system of the configuration as a switch's target. With `as_generation` it becomes the profile's newest one, which isn't
 /// current until the switch has succeeded.
-pub(super) fn target(machine: &Machine, args: &ConfigArgs, as_generation: bool) -> Result<(Target, Config)> {
+pub(super) fn target(machine: &Machine, args: &SourceArgs, as_generation: bool) -> Result<(Target, Config)> {
     let layout = machine.profile.layout();
     let built = build(
         &MachineArgs {

@@ -1,109 +1,9 @@
-//! Derivations that Nix instantiates, built by keel: the same paths, contents, hashes and references as Nix's own builds have.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, unused_results)]
-
-mod nix_store;
+//! Derivations that Nix instantiates: the same paths, contents, hashes and references as Nix's own builds have.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::Command;
 
-use nix_store::{NixStore, fails, run, text};
-
-/// A store that builders may look into, and the path of a shell in it.
-struct Lab {
-    store: NixStore,
-    shell: String,
-}
-
-impl Lab {
-    fn new() -> Self {
-        let store = NixStore::new();
-        // The ids of a sandbox are nobody's: they reach what everybody does.
-        fs::set_permissions(store.dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
-        fs::write(store.path("settings.toml"), "").unwrap();
-        let shell = store.shell();
-        Self { store, shell }
-    }
-
-    fn keel(&self, arguments: &[&str]) -> Command {
-        let mut command = self.store.keel(arguments);
-        command.env("KEEL_SETTINGS", self.store.path("settings.toml"));
-        command
-    }
-
-    /// What `keel build` prints.
-    fn builds(&self, arguments: &[&str]) -> Vec<String> {
-        let out = run(self.keel(&["build"]).args(arguments));
-        text(&out.stdout).lines().map(str::to_owned).collect()
-    }
-
-    fn refuses(&self, arguments: &[&str]) -> String {
-        fails(self.keel(&["build"]).args(arguments))
-    }
-
-    /// An expression with `shell`, which is the store's, and `run` for a derivation that runs a script with that.
-    fn expression(&self, body: &str) -> String {
-        format!(
-            "let tools = builtins.storePath \"{}\"; \
-             run = name: script: more: derivation ({{ inherit name; system = builtins.currentSystem; \
-             builder = \"${{tools}}/bin/sh\"; args = [ \"-c\" script ]; PATH = \"${{tools}}/bin\"; }} // more); in {body}",
-            self.shell
-        )
-    }
-
-    /// The paths of the derivations that an expression is.
-    fn instantiates(&self, body: &str) -> Vec<String> {
-        let said = self.store.nix("nix-instantiate", &["-E", &self.expression(body)]);
-        // `!dev` stands behind one whose output isn't `out`.
-        let paths = said
-            .lines()
-            .map(|line| line.split('!').next().unwrap().to_owned());
-        paths.collect()
-    }
-
-    /// Hash, size, references and deriver of paths, as Nix sees them.
-    fn facts(&self, paths: &[String]) -> Vec<String> {
-        let mut facts = Vec::new();
-        for path in paths {
-            let query = |what: &str| self.store.nix("nix-store", &["--query", what, path]);
-            facts.push(format!(
-                "{path} {} {} {} {}",
-                query("--hash"),
-                query("--size"),
-                query("--references"),
-                query("--deriver")
-            ));
-        }
-        facts
-    }
-
-    fn forgets(&self, paths: &[String]) {
-        let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
-        self.store.nix("nix-store", &[&["--delete"], &paths[..]].concat());
-    }
-
-    /// Builds by keel, then by Nix, and compares what both know of the results.
-    fn same_by_both(&self, body: &str) -> Vec<String> {
-        let derivations = self.instantiates(body);
-        let derivations: Vec<&str> = derivations.iter().map(String::as_str).collect();
-        let ours = self.builds(&derivations);
-        assert!(!ours.is_empty());
-        self.store.nix_verifies();
-        let facts = self.facts(&ours);
-        self.forgets(&ours);
-        let theirs = self
-            .store
-            .nix("nix-store", &[&["--realise"], &derivations[..]].concat());
-        let mut theirs: Vec<String> = theirs.lines().map(str::to_owned).collect();
-        let mut sorted = ours.clone();
-        sorted.sort();
-        theirs.sort();
-        assert_eq!(sorted, theirs);
-        assert_eq!(facts, self.facts(&ours));
-        ours
-    }
-}
+use crate::lab::{Lab, names};
 
 #[test]
 fn what_nix_instantiates_is_built_to_what_nix_builds() {
@@ -217,13 +117,4 @@ fn a_failed_build_leaves_its_log_and_nothing_else() {
     let kept = said.split("stays at ").nth(1).unwrap().trim();
     assert!(Path::new(kept).is_dir(), "{said}");
     fs::remove_dir_all(Path::new(kept).parent().unwrap()).unwrap();
-}
-
-fn names(directory: &Path) -> Vec<String> {
-    let mut names: Vec<_> = fs::read_dir(directory)
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect();
-    names.sort();
-    names
 }
