@@ -24,6 +24,8 @@ pub mod config;
 #[cfg(feature = "tools")]
 pub mod diff;
 #[cfg(feature = "tools")]
+pub mod generate;
+#[cfg(feature = "tools")]
 pub mod generations;
 #[cfg(feature = "tools")]
 pub mod initrd;

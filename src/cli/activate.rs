@@ -9,6 +9,7 @@ use anyhow::{Context, Result, anyhow};
 use super::output::color::{Ink, Style};
 use super::output::{self, errln, outln};
 use crate::activate::{self, Event, Goal, Line, Machine, Options, Plan, Target, code, observe_systems, plan};
+use crate::diff::{Diff, Side, between};
 use crate::systemd::Manager;
 
 /// Where to go, and how carefully.
@@ -22,9 +23,12 @@ pub(super) struct Args {
     target: Option<String>,
     #[command(flatten)]
     config: super::make::SourceArgs,
-    /// Show what would be done, and ask before it's done.
+    /// Show what would be done and what differs, and ask before it's done.
     #[arg(long)]
     ask: bool,
+    /// Show what differs between the system that runs and the one that is to (see `keel diff`).
+    #[arg(long)]
+    diff: bool,
     /// Only say what would be done.
     #[arg(long)]
     dry_run: bool,
@@ -70,9 +74,18 @@ struct HowArgs {
     /// Go back at the next boot, not now.
     #[arg(long)]
     boot: bool,
+    /// Show what would be done and what differs, and ask before it's done.
+    #[arg(long)]
+    ask: bool,
+    /// Show what differs between the system that runs and the one that is to (see `keel diff`).
+    #[arg(long)]
+    diff: bool,
     /// Only say what would be done.
     #[arg(long)]
     dry_run: bool,
+    /// The plan as JSON (with --dry-run), or the journal as a JSON object per line.
+    #[arg(long)]
+    json: bool,
 }
 
 /// What a verb does.
@@ -99,9 +112,14 @@ pub(super) fn run(kind: Kind, args: &Args) -> Result<u8> {
     } else {
         (machine.target(args.target.as_deref())?, args.confirm)
     };
+    // With JSON, the plan's object brings it.
+    let is_shown = args.diff || args.ask && !is_dry;
+    if is_shown && !(is_dry && args.json) {
+        show_diff(&machine, &target, is_dry)?;
+    }
     let target = if args.ask && !is_dry {
         if kind != Kind::Boot {
-            let _partial = dry_run(&machine, &target, false)?;
+            show_plan(&machine, &target)?;
         }
         if !asked("go on?")? {
             errln!("nothing was changed");
@@ -116,12 +134,31 @@ pub(super) fn run(kind: Kind, args: &Args) -> Result<u8> {
         ..options(goal, target.clone(), args)
     };
     match kind {
-        Kind::DryRun => dry_run(&machine, &target, args.json),
-        _ if args.dry_run => dry_run(&machine, &target, args.json),
+        Kind::DryRun => dry_run(&machine, &target, args.json, args.diff),
+        _ if args.dry_run => dry_run(&machine, &target, args.json, args.diff),
         Kind::Switch => go(&machine, &options(Goal::Switch), args.json),
         Kind::Test => go(&machine, &options(Goal::Test), args.json),
         Kind::Boot => go(&machine, &options(Goal::Boot), args.json),
     }
+}
+
+/// Says what differs between what runs and what is to run: where the result is said when that is all that is asked for.
+fn show_diff(machine: &Machine, target: &Target, is_result: bool) -> Result<()> {
+    let diff = difference(machine, target)?;
+    if is_result {
+        super::diff::print(&diff, Style::stdout())?;
+        output::write(format_args!("\n"))?;
+    } else {
+        errln!("{}", super::diff::render(&diff, Style::stderr()));
+    }
+    Ok(())
+}
+
+fn difference(machine: &Machine, target: &Target) -> Result<Diff> {
+    let profile = &machine.profile;
+    let side = |system: &str| Side::named(profile, system);
+    let (from, to) = (side(&machine.current()?)?, side(&target.system)?);
+    Ok(between(profile.layout(), &from, &to)?)
 }
 
 /// A question on the terminal; anything but a clear yes is no.
@@ -165,8 +202,21 @@ pub(super) fn rollback(args: &RollbackArgs) -> Result<u8> {
     };
     let number = args.to.map_or_else(before_the_current, Ok)?;
     let target = machine.target(Some(&number.to_string()))?;
-    if args.how.dry_run {
-        return dry_run(&machine, &target, false);
+    let how = &args.how;
+    if how.diff && !(how.dry_run && how.json) || how.ask && !how.dry_run {
+        show_diff(&machine, &target, how.dry_run)?;
+    }
+    if how.dry_run {
+        return dry_run(&machine, &target, how.json, how.diff);
+    }
+    if how.ask {
+        if !how.boot {
+            show_plan(&machine, &target)?;
+        }
+        if !asked(&format!("go back to generation {number}?"))? {
+            errln!("nothing was changed");
+            return Ok(code::ERROR);
+        }
     }
     let goal = if args.how.boot { Goal::Boot } else { Goal::Switch };
     let options = Options {
@@ -180,7 +230,7 @@ pub(super) fn rollback(args: &RollbackArgs) -> Result<u8> {
         ignore_inhibitors: false,
         no_rehearsal: false,
     };
-    go(&machine, &options, false)
+    go(&machine, &options, how.json)
 }
 
 fn go(machine: &Machine, options: &Options, json: bool) -> Result<u8> {
@@ -225,16 +275,12 @@ fn say(event: &Event, style: Style) -> std::io::Result<()> {
     }
 }
 
-fn dry_run(machine: &Machine, target: &Target, json: bool) -> Result<u8> {
-    machine.check_intact(&target.system)?;
-    let current = machine.current()?;
-    let plan = if current == target.system {
-        Plan::default()
-    } else {
-        let mut manager = Manager::connect()?;
-        plan(&observe_systems(&mut manager, &current, &target.system)?)
-    };
-    if json {
+fn dry_run(machine: &Machine, target: &Target, json: bool, with_diff: bool) -> Result<u8> {
+    let plan = plan_to(machine, target)?;
+    if json && with_diff {
+        let both = serde_json::json!({ "plan": plan, "diff": difference(machine, target)? });
+        outln!("{}", serde_json::to_string_pretty(&both)?)?;
+    } else if json {
         outln!("{}", serde_json::to_string_pretty(&plan)?)?;
     } else {
         output::write(format_args!("{}", describe(&plan)))?;
@@ -244,6 +290,23 @@ fn dry_run(machine: &Machine, target: &Target, json: bool) -> Result<u8> {
     } else {
         code::DONE
     })
+}
+
+/// Says what would be done, before a question: it isn't the result.
+fn show_plan(machine: &Machine, target: &Target) -> Result<()> {
+    errln!("{}", describe(&plan_to(machine, target)?));
+    Ok(())
+}
+
+/// What going to a system takes.
+fn plan_to(machine: &Machine, target: &Target) -> Result<Plan> {
+    machine.check_intact(&target.system)?;
+    let current = machine.current()?;
+    if current == target.system {
+        return Ok(Plan::default());
+    }
+    let mut manager = Manager::connect()?;
+    Ok(plan(&observe_systems(&mut manager, &current, &target.system)?))
 }
 
 /// A plan, for people.

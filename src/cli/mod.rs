@@ -9,6 +9,7 @@ mod copy;
 mod diff;
 mod etc;
 mod gc;
+mod generate;
 mod generations;
 mod import;
 pub mod initrd;
@@ -65,6 +66,7 @@ enum Verb {
     Diff(diff::Args),
     Etc(etc::Args),
     Gc(gc::Args),
+    GenerateConfig(generate::Args),
     Generations(generations::Args),
     Import(import::Args),
     Initrd(initrd::Args),
@@ -197,6 +199,7 @@ impl Verb {
             Verb::Diff(_) => "diff",
             Verb::Etc(_) => "etc",
             Verb::Gc(_) => "gc",
+            Verb::GenerateConfig(_) => "generate-config",
             Verb::Generations(_) => "generations",
             Verb::Import(_) => "import",
             Verb::Initrd(_) => "initrd",
@@ -240,6 +243,7 @@ impl Verb {
             Verb::Diff(args) => done(diff::run(&args)),
             Verb::Etc(args) => etc::run(&args),
             Verb::Gc(args) => done(gc::run(&args)),
+            Verb::GenerateConfig(args) => done(generate::run(&args)),
             Verb::Generations(args) => done(generations::run(&args)),
             Verb::Import(args) => done(import::run(&args)),
             Verb::Initrd(args) => done(initrd::run(&args)),

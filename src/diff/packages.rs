@@ -40,6 +40,9 @@ pub struct PackageChange {
     /// As it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub to: Option<Version>,
+    /// Users whose package it is, or was.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub users: Vec<String>,
 }
 
 /// A version of a package.
@@ -84,6 +87,10 @@ pub fn compare(old: &Packages, new: &Packages) -> Vec<PackageChange> {
                 change: kind(from, to)?,
                 from: from.map(version),
                 to: to.map(version),
+                users: to
+                    .or(from)
+                    .map(|package| package.users.clone())
+                    .unwrap_or_default(),
             })
         })
         .collect()
@@ -105,19 +112,19 @@ fn kind(from: Option<&Package>, to: Option<&Package>) -> Option<Kind> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
+    use serde_json::json;
 
     fn packages(of: &[(&str, &str, &str, u64)]) -> Packages {
         Packages {
             version: 1,
             packages: of
                 .iter()
-                .map(|(name, architecture, version, size)| Package {
-                    name: (*name).to_owned(),
-                    architecture: (*architecture).to_owned(),
-                    version: (*version).to_owned(),
-                    size: *size,
-                    users: Vec::new(),
+                .map(|(name, architecture, version, size)| {
+                    let of =
+                        json!({"name": name, "architecture": architecture, "version": version, "size": size});
+                    serde_json::from_value(of).unwrap()
                 })
                 .collect(),
         }

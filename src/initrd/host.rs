@@ -46,6 +46,11 @@ pub struct Machine<'a>(pub &'a Path);
 impl Machine<'_> {
     /// Looks. What can't be found out is among the problems.
     pub fn look(self) -> Host {
+        self.look_for(Path::new("/"))
+    }
+
+    /// Looks for what the root file system needs that is mounted at `root`.
+    pub fn look_for(self, root: &Path) -> Host {
         let mut host = Host {
             loaded: self.loaded(),
             ..Host::default()
@@ -62,7 +67,7 @@ impl Machine<'_> {
             host: &mut host,
             seen: BTreeSet::new(),
         };
-        look.root();
+        look.root(root);
         look.swap();
         look.keyboards();
         host.needs.sort();
@@ -100,10 +105,10 @@ impl Look<'_> {
         });
     }
 
-    fn root(&mut self) {
+    fn root(&mut self, place: &Path) {
         let table = fs::read(self.machine.0.join("proc/self/mountinfo")).unwrap_or_default();
         let mounts = parse_mounts(&table);
-        let root = mounts.iter().rfind(|mount| mount.mount_point == Path::new("/"));
+        let root = mounts.iter().rfind(|mount| mount.mount_point == place);
         let Some(root) = root else {
             let problem = "proc/self/mountinfo names no root; is /proc mounted?";
             self.host.problems.push(problem.to_owned());
@@ -291,4 +296,4 @@ fn is_keyboard(capabilities: &str) -> bool {
 
 #[cfg(test)]
 #[path = "host_tests.rs"]
-mod tests;
+pub(crate) mod tests;

@@ -20,7 +20,7 @@ fn resolved(link: &str, target: &str) -> PathBuf {
 }
 
 /// Makes the machine that a text of qemu-tests/guest/sysfs.sh describes.
-pub(in crate::initrd) fn machine(text: &str) -> tempfile::TempDir {
+pub(crate) fn machine(text: &str) -> tempfile::TempDir {
     let place = tempfile::tempdir().unwrap();
     let at = |path: &str| place.path().join(path.trim_start_matches('/'));
     let mut links = Vec::new();
@@ -249,7 +249,7 @@ fn keys_of_keyboards() {
 }
 
 /// The machine of the suite's main disk: `qemu-tests/guest/sysfs.sh` in it, on Linux 6.12.107+deb13-amd64.
-const NVME_LUKS_LVM: &str = include_str!("../../tests/fixtures/host/nvme-luks-lvm.txt");
+pub(crate) const NVME_LUKS_LVM: &str = include_str!("../../tests/fixtures/host/nvme-luks-lvm.txt");
 
 #[test]
 fn a_virtual_machine_of_the_suite() {

@@ -10,7 +10,7 @@ mod cpio;
 mod depmod;
 mod elf;
 mod firmware;
-mod host;
+pub(crate) mod host;
 pub mod keymap;
 mod kmod_index;
 mod lvm;

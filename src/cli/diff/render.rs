@@ -137,13 +137,17 @@ fn packages(text: &mut String, changes: &[PackageChange], style: Style) {
             "->"
         };
         let (from, to) = coloured(&from, &to, (froms, tos), style);
+        let users = match change.users.join(", ") {
+            users if users.is_empty() => users,
+            users => format!("  {}", style.paint(Ink::Dim, format_args!("for {users}"))),
+        };
         line(
             text,
             format_args!(
-                "  {}  {:<names$}  {from} {arrow} {to}  {:>10}",
+                "  {}  {:<names$}  {from} {arrow} {to}  {:>10}{users}",
                 style.paint(ink, letter),
                 name(change),
-                signed(change.growth())
+                signed(change.growth()),
             ),
         );
     }
