@@ -164,6 +164,7 @@ macro_rules! replays {
 
 replays! {
     accounts 300,
+    aterm 300,
     boot_json 300,
     cmdline 300,
     deb 100,
@@ -177,6 +178,8 @@ replays! {
     lvm_metadata 300,
     modules 300,
     mountinfo 300,
+    nar 200,
+    narinfo 300,
     newc 300,
     probe 100,
     system_toml 300,

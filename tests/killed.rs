@@ -48,10 +48,13 @@ fn an_import_killed_anywhere_leaves_the_old_generation_whole_and_the_next_one_su
         let table = String::from_utf8(run(&mut store.keel(&["generations"])).stdout).unwrap();
         assert!(table.contains("intact, profile"), "{point:?}: {table}");
         store.nix_verifies();
+        // Its objects, too.
+        run(&mut store.keel(&["store", "verify"]));
 
         assert_eq!(store.imported(second.dir.path()), whole, "{point:?}");
         store.nothing_half();
         store.nix_verifies();
+        run(&mut store.keel(&["store", "verify"]));
     }
     assert!(
         killed * 2 > points.len(),

@@ -246,3 +246,85 @@ fn equal_files_become_one_as_with_nix() {
         text(&again.stderr)
     );
 }
+
+#[test]
+fn what_is_added_shares_equal_files_when_keel_or_nix_is_told_so() {
+    for (file, text) in [
+        ("keel.toml", "[store]\ndeduplicate = true\n"),
+        (
+            "conf/nix.conf",
+            "auto-optimise-store = true\nbuild-users-group =\n",
+        ),
+    ] {
+        let store = NixStore::new();
+        store.nix("nix-store", &["--init"]);
+        let add = |name: &str| {
+            let tree = tree(&store, name);
+            let mut command = store.keel(&["store", "add", tree.to_str().unwrap()]);
+            command.env("KEEL_SETTINGS", store.path("keel.toml"));
+            PathBuf::from(nix_store::text(&run(&mut command).stdout).trim())
+        };
+        let files = |path: &PathBuf| {
+            let out = run(Command::new("find").arg(path).args([
+                "-type",
+                "f",
+                "-size",
+                "+0",
+                "-printf",
+                "%i %n %P\n",
+            ]));
+            let mut lines: Vec<_> = nix_store::text(&out.stdout).lines().map(str::to_owned).collect();
+            lines.sort();
+            lines
+        };
+        let apart = add("apart");
+        assert!(
+            files(&apart).iter().all(|line| line.contains(" 1 ")),
+            "{:?}",
+            files(&apart)
+        );
+        fs::write(store.path(file), text).unwrap();
+        let (one, other) = (add("one"), add("other"));
+        assert_ne!(one, other);
+        assert_eq!(files(&one), files(&other));
+        assert!(files(&one).len() > 1 && files(&one) != files(&apart));
+        store.nix_verifies();
+        store.nothing_half();
+        // Nix finds nothing that could become a link but what was added before.
+        let said = nix_store::text(&run(&mut store.program("nix-store", &["--optimise"])).stderr);
+        assert_eq!(files(&one), files(&other), "{said}");
+        store.nix_verifies();
+    }
+}
+
+#[test]
+fn a_damaged_file_does_not_become_a_part_of_what_is_added() {
+    use std::os::unix::fs::PermissionsExt;
+    let store = NixStore::new();
+    let settings = store.path("keel.toml");
+    fs::write(&settings, "[store]\ndeduplicate = true\n").unwrap();
+    let add = |name: &str| {
+        let file = store.path("scratch").join(name);
+        fs::write(&file, "the same text\n").unwrap();
+        let mut command = store.keel(&["store", "add", file.to_str().unwrap()]);
+        PathBuf::from(nix_store::text(&run(command.env("KEEL_SETTINGS", &settings)).stdout).trim())
+    };
+    let damaged = add("first");
+    // As long as before, and read only again.
+    fs::set_permissions(&damaged, fs::Permissions::from_mode(0o644)).unwrap();
+    fs::write(&damaged, "the sane text\n").unwrap();
+    fs::set_permissions(&damaged, fs::Permissions::from_mode(0o444)).unwrap();
+    let second = add("second");
+    assert_eq!(fs::read_to_string(&second).unwrap(), "the same text\n");
+    let third = add("third");
+    assert_eq!(
+        fs::metadata(&second).unwrap().nlink(),
+        1,
+        "its link was damaged, and went"
+    );
+    assert_eq!(
+        fs::metadata(&third).unwrap().nlink(),
+        2,
+        "the first one of a new link"
+    );
+}

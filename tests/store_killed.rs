@@ -7,7 +7,7 @@ mod nix_store;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -44,12 +44,13 @@ impl Again {
         }
     }
 
-    /// What lies in the store's directory, hidden names left out, and locks that nobody holds any more.
+    /// What lies in the store's directory; hidden names left out, locks that nobody holds any more, and where killed builders
+    /// worked.
     fn paths(&self) -> BTreeSet<String> {
         fs::read_dir(self.store.path("store"))
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .filter(|name| !name.starts_with('.') && !name.ends_with(".lock"))
+            .filter(|name| !name.starts_with('.') && !name.ends_with(".lock") && !name.ends_with(".chroot"))
             .collect()
     }
 
@@ -63,7 +64,12 @@ impl Again {
         let mut killed = 0;
         for point in &points {
             self.bring_back();
-            killed += usize::from(kills::kill_at(&command, point));
+            let kill = if arguments[0] == "build" {
+                kills::kill_any_at
+            } else {
+                kills::kill_at
+            };
+            killed += usize::from(kill(&command, point));
             self.store.nix_verifies();
             let verified = self.store.keel(&["store", "verify"]).output().unwrap();
             assert!(
@@ -79,6 +85,9 @@ impl Again {
                 nix_store::text(&again.stderr)
             );
             assert_eq!(self.paths(), whole, "{point:?}");
+            // What a killed addition left is removed by the next one, which there need not be when all was there.
+            let conf = self.store.path("conf");
+            self.store.say(&["store", "add", conf.to_str().unwrap()]);
             self.store.nothing_half();
         }
         assert!(
@@ -133,6 +142,87 @@ fn a_collection_killed_anywhere_keeps_what_roots_need() {
 fn a_deduplication_killed_anywhere_leaves_every_file_whole() {
     let (again, paths) = prepared();
     again.kill(&["store", "optimise"], &|_| {
+        assert!(paths.iter().all(|path| is_there(path)));
+    });
+}
+
+#[test]
+fn a_build_killed_anywhere_leaves_nothing_half_and_is_done_again() {
+    let store = NixStore::new();
+    fs::set_permissions(store.dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let tools = store.shell();
+    let expression = format!(
+        "let tools = builtins.storePath \"{tools}\"; run = name: script: derivation {{ inherit name; \
+         system = builtins.currentSystem; builder = \"${{tools}}/bin/sh\"; args = [ \"-c\" script ]; PATH = \"${{tools}}/bin\"; \
+         outputs = [ \"out\" \"dev\" ]; }}; \
+         in run \"second\" \"mkdir $out; echo ${{run \"first\" \"echo 1 >$out; echo 2 >$dev\"}} >$out/first; echo $out >$dev\""
+    );
+    let derivation = store.nix("nix-instantiate", &["-E", &expression]);
+    let derivation = derivation.trim();
+    symlink(derivation, store.path("var/nix/gcroots/derivation")).unwrap();
+    let again = Again::new(store);
+    again.kill(&["build", derivation], &|_| {});
+    run(&mut again.store.keel(&["gc"]));
+    let left = fs::read_dir(again.store.path("store")).unwrap();
+    let left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
+    assert!(
+        left.iter()
+            .all(|name| !name.to_string_lossy().ends_with(".chroot")),
+        "{left:?}"
+    );
+}
+
+#[test]
+fn a_profile_changed_and_killed_anywhere_is_the_old_or_the_new_one() {
+    let (again, paths) = prepared();
+    let profile = again.store.path("var/nix/profiles/tools");
+    let profile = profile.to_str().unwrap();
+    let install = |path: &str| {
+        again
+            .store
+            .say(&["profile", "install", path, "--profile", profile]);
+    };
+    let lists = |store: &NixStore| -> BTreeSet<String> {
+        let list = store.nix("nix", &["profile", "list", "--profile", profile]);
+        let last = |line: &str| line.rsplit(' ').next().unwrap().to_owned();
+        list.lines().map(last).collect()
+    };
+    install(&paths[0]);
+    let before = lists(&again.store);
+    // What is brought back is the store with one generation.
+    let Again { store, .. } = again;
+    let again = Again::new(store);
+    let arguments = ["profile", "install", &paths[1], "--profile", profile];
+    let after = BTreeSet::from([paths[0].clone(), paths[1].clone()]);
+    again.kill(&arguments, &|again| {
+        let listed = lists(&again.store);
+        assert!(listed == before || listed == after, "{listed:?}");
+    });
+    assert_eq!(lists(&again.store), after);
+    let Again { store, .. } = again;
+    let again = Again::new(store);
+    again.kill(&["profile", "switch", "1", "--profile", profile], &|again| {
+        let listed = lists(&again.store);
+        assert!(listed == before || listed == after, "{listed:?}");
+    });
+    assert_eq!(lists(&again.store), before);
+}
+
+#[test]
+fn an_addition_that_shares_files_killed_anywhere_leaves_nothing_half() {
+    let (again, paths) = prepared();
+    fs::write(
+        again.store.path("conf/nix.conf"),
+        "sandbox = false\nbuild-users-group =\nauto-optimise-store = true\n",
+    )
+    .unwrap();
+    let tree = again.store.path("scratch/tree");
+    for number in 0..3 {
+        let directory = tree.join(format!("d{number}"));
+        fs::create_dir_all(&directory).unwrap();
+        fs::write(directory.join("file"), "the same text\n").unwrap();
+    }
+    again.kill(&["store", "add", tree.to_str().unwrap()], &|_| {
         assert!(paths.iter().all(|path| is_there(path)));
     });
 }

@@ -13,6 +13,8 @@ mod input;
 mod luks;
 mod lvm;
 #[cfg(feature = "tools")]
+mod store;
+#[cfg(feature = "tools")]
 mod tools;
 mod units;
 
@@ -37,6 +39,8 @@ pub const TARGETS: &[Target] = &[
     ("unit_tree", units::tree),
     ("units_json", units::record),
     #[cfg(feature = "tools")]
+    ("aterm", store::aterm),
+    #[cfg(feature = "tools")]
     ("deb", tools::deb),
     #[cfg(feature = "tools")]
     ("generations", tools::generations),
@@ -46,6 +50,10 @@ pub const TARGETS: &[Target] = &[
     ("newc", tools::newc),
     #[cfg(feature = "tools")]
     ("system_toml", config::system_toml),
+    #[cfg(feature = "tools")]
+    ("nar", store::nar),
+    #[cfg(feature = "tools")]
+    ("narinfo", store::narinfo),
 ];
 
 /// Runs a target on an input.

@@ -71,6 +71,24 @@ impl Keel {
         Ok(keel)
     }
 
+    /// Builds the administrator's command alone, and says where it is.
+    pub(crate) fn build_command() -> Result<PathBuf> {
+        Tool::cargo()
+            .args([
+                "build",
+                "--locked",
+                "--quiet",
+                "--release",
+                "--package",
+                "keel",
+                "--bin",
+                "keel",
+            ])
+            .run()?;
+        let path = Path::new(TARGET).join("release/keel");
+        std::path::absolute(path).context("the working directory is gone")
+    }
+
     /// Names these very programs.
     pub(crate) fn key(&self) -> Result<Key> {
         Ok(Key::of([Key::of_file(&self.keel)?, Key::of_file(&self.init)?]))

@@ -12,8 +12,9 @@ use crate::image_cache::Cache;
 use crate::made::Made;
 use crate::report::Figures;
 use crate::scenarios::{
-    ALL, BENCHES, Bench, Check, Checks, NATIVE, Native, Place, Scenario, empty_directory,
+    self, ALL, BENCHES, Bench, Check, Checks, NATIVE, Native, Place, Scenario, StoreBench, empty_directory,
 };
+use crate::{keel::Keel, rootfs};
 
 /// Virtual machines side by side: an emulated one keeps a processor busy.
 const SIDE_BY_SIDE: usize = 2;
@@ -69,6 +70,30 @@ pub(crate) fn bench(scenarios: &[&str], prefix: &str, json: bool) -> Result<bool
         &scenarios.iter().map(|&name| name.to_owned()).collect::<Vec<_>>(),
         true,
     )?;
+    print_figures(&figures, prefix, json)?;
+    Ok(passed)
+}
+
+/// The store beside Nix: natively, with nothing made but the program and a root file system.
+pub(crate) fn bench_store(json: bool) -> Result<()> {
+    let cache = Cache::open()?;
+    let keel = Keel::build_command()?;
+    let archive = rootfs::root_file_systems(&cache)?.first;
+    let directory = std::path::absolute(DIRECTORY)
+        .context("the working directory is gone")?
+        .join("bench-store");
+    empty_directory(&directory)?;
+    let figures = Figures::default();
+    scenarios::bench_store(&StoreBench {
+        keel: &keel,
+        archive: &archive,
+        directory: &directory,
+        figures: &figures,
+    })?;
+    print_figures(&figures, "store", json)
+}
+
+fn print_figures(figures: &Figures, prefix: &str, json: bool) -> Result<()> {
     let own = figures.of(prefix);
     if json {
         let array: Vec<_> = own
@@ -85,7 +110,7 @@ pub(crate) fn bench(scenarios: &[&str], prefix: &str, json: bool) -> Result<bool
             println!("{name:60}{subject:18}{:10.3} {}", figure.value, figure.unit);
         }
     }
-    Ok(passed)
+    Ok(())
 }
 
 fn run_with(names: &[String], to_stderr: bool) -> Result<(bool, Figures)> {

@@ -294,5 +294,6 @@ fn one_line(error: &anyhow::Error) -> String {
             text.push_str(&cause);
         }
     }
-    text.replace('\n', " ")
+    // Names of files may hold anything; what reaches a terminal stays on one line, and commands nothing.
+    text.replace('\n', " ").replace(char::is_control, "?")
 }

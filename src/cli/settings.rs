@@ -1,16 +1,11 @@
 //! `/etc/keel/keel.toml`: how keel works on this machine, whatever system it makes.
 
-use std::path::PathBuf;
-
 use anyhow::Context;
 use serde::Deserialize;
 
 use crate::store::Layout;
 use crate::store::cache::keys::PublicKey;
-
-/// Names another file, for tests and for trying settings out.
-const VARIABLE: &str = "KEEL_SETTINGS";
-const FILE: &str = "etc/keel/keel.toml";
+use crate::store::settings::settings_file;
 
 /// What the file says; all of it may be left out.
 #[derive(Debug, Default)]
@@ -35,12 +30,16 @@ struct StoreTable {
     caches: Vec<String>,
     #[serde(default)]
     trusted_keys: Vec<String>,
+    /// What it says is looked up where files are added.
+    #[serde(default)]
+    #[expect(dead_code, reason = "here it's only known, and of the right kind")]
+    deduplicate: Option<bool>,
 }
 
 impl Settings {
     /// Reads it; one that isn't there says nothing.
     pub(super) fn read(layout: &Layout) -> anyhow::Result<Self> {
-        let path = std::env::var_os(VARIABLE).map_or_else(|| layout.root().join(FILE), PathBuf::from);
+        let path = settings_file(layout);
         let text = match std::fs::read_to_string(&path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Self::default()),
             text => text.with_context(|| format!("{} can't be read", path.display()))?,

@@ -16,11 +16,12 @@ use super::derivation::{Derivation, name_of};
 use super::lock::Access;
 use super::locks::{self, PathLock};
 use super::nar::{self, NarError, NarHash, UnpackError};
+use super::optimise::{self, OptimiseError};
 use super::path::{Kind, PathError, References, StorePath, make_store_path};
 use super::pool::Pool;
 use super::references::{ReferenceScanner, hash_modulo};
 use super::tree::Node;
-use super::{Layout, base32, copy, files};
+use super::{Layout, base32, copy, files, settings};
 
 /// How temporary names in the store directory start: `.keel-tmp-<addition>-<number>`. Whoever holds the lock on
 /// `.keel-tmp-<addition>` may remove them.
@@ -65,6 +66,9 @@ pub enum AddError {
         /// The bytes that it should have.
         expected: u64,
     },
+    /// An equal file can't take the place of one.
+    #[error(transparent)]
+    Optimise(#[from] OptimiseError),
     /// A thread ended without a result.
     #[error("{0} ended unexpectedly: this is a fault in keel")]
     Thread(&'static str),
@@ -313,6 +317,11 @@ impl Addition {
     /// Writes everything to the disk, makes it visible and registers it in one transaction. The locks stay until this
     /// is dropped.
     pub fn commit(&mut self) -> Result<(), AddError> {
+        if settings::deduplicates(&self.layout) {
+            let staged = self.staged.values();
+            let trees: Vec<&Path> = staged.filter_map(|staged| staged.temporary.as_deref()).collect();
+            let _saved = optimise::share(&self.layout, &trees)?;
+        }
         failpoint("before-sync");
         let directory = File::open(&self.store).map_err(at(&self.store))?;
         nix::unistd::syncfs(&directory).map_err(|errno| at(&self.store)(errno.into()))?;

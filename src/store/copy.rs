@@ -1,6 +1,6 @@
 //! Copies a tree into the store in Nix's canonical form, with several threads, and hashes what it wrote on the way.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -49,8 +49,9 @@ impl Visitor for Copy {
         files::canonicalise_link(&path)
     }
 
-    fn file(&self, source: &Path, relative: &Path, executable: bool) -> io::Result<Contents> {
-        let contents = pipeline::read(source)?;
+    fn file(&self, source: File, metadata: &Metadata, relative: &Path) -> io::Result<Contents> {
+        let executable = pipeline::is_executable(metadata);
+        let contents = pipeline::read(source, metadata)?;
         let mut file = File::options()
             .read(true)
             .write(true)

@@ -42,6 +42,8 @@ pub mod repair;
 #[cfg(feature = "tools")]
 pub mod roots;
 #[cfg(feature = "tools")]
+pub mod settings;
+#[cfg(feature = "tools")]
 pub mod tree;
 #[cfg(feature = "tools")]
 pub mod verify;

@@ -1,16 +1,29 @@
 //! Files of equal contents become one (`nix-store --optimise`): `.links/<hash>` is a hard link to each, named by the SHA-256
 //! of the file's archive, and every equal file is replaced by a link to it.
 
-use std::collections::BTreeSet;
-use std::fs::{self, File};
-use std::io;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File, Metadata};
+use std::io::{self, Read, Seek};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::{DirEntryExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Mutex, PoisonError};
 
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, openat, renameat};
+use nix::sys::stat::{FileStat, Mode, fstatat};
+use nix::unistd::{UnlinkatFlags, linkat, unlinkat};
+
+use super::nar::{self, Archiver};
 use super::path::StorePath;
-use super::{Layout, base32, files, nar};
+use super::{Layout, base32, files};
+
+/// Directories that the walk may be ahead.
+const AHEAD: usize = 64;
+/// Bytes that are compared at once.
+const COMPARED: usize = 64 * 1024;
 
 /// What was saved.
 #[derive(Clone, Copy, Debug, Default)]
@@ -29,163 +42,311 @@ pub struct OptimiseError {
     source: io::Error,
 }
 
+impl OptimiseError {
+    fn at(path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self { path, source }
+    }
+}
+
 /// Deduplicates the files of `paths`, with all processors. The caller sees to it that they stay: by the collector's lock, or
 /// by temporary roots.
 ///
 /// # Errors
 /// The first file that can't be read or replaced. What was done until then is whole.
-pub fn optimise(
-    layout: &Layout,
-    paths: &[StorePath],
-    progress: &(dyn Fn(&StorePath) + Sync),
-) -> Result<Saved, OptimiseError> {
-    let store = layout.physical(layout.store_dir());
-    let links = store.join(".links");
-    fs::create_dir_all(&links).map_err(|source| OptimiseError {
-        path: links.clone(),
-        source,
-    })?;
-    let known = known_inodes(&links)?;
-    let work = Work {
-        links,
-        known,
-        temporary: store.join(format!(".tmp-link-{}", std::process::id())),
-        next: AtomicU32::new(0),
-        files: AtomicU64::new(0),
-        bytes: AtomicU64::new(0),
-        failed: AtomicBool::new(false),
-    };
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let next = AtomicUsize::new(0);
-    let failure = Mutex::new(None);
-    std::thread::scope(|scope| {
-        for _ in 0..threads {
-            let _worker = scope.spawn(|| {
-                while let Some(path) = paths.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let place = layout.physical_path(path);
-                    match work.walk(&place, None) {
-                        Ok(()) => progress(path),
-                        Err(error) => {
-                            work.failed.store(true, Ordering::Relaxed);
-                            *failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-                        }
-                    }
-                }
-            });
-        }
-    });
-    if let Some(error) = failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
-        return Err(error);
+pub fn optimise(layout: &Layout, paths: &[StorePath]) -> Result<Saved, OptimiseError> {
+    let mut work = Work::new(layout)?;
+    // Files that have their link already need not be read.
+    for entry in fs::read_dir(&work.links.path).map_err(OptimiseError::at(&work.links.path))? {
+        let entry = entry.map_err(OptimiseError::at(&work.links.path))?;
+        work.known.push(entry.ino());
     }
-    Ok(Saved {
-        files: work.files.into_inner(),
-        bytes: work.bytes.into_inner(),
-    })
+    work.known.sort_unstable();
+    work.trees(&mut paths.iter().map(|path| layout.physical_path(path)))
 }
 
-/// Files that have their link already need not be read.
-fn known_inodes(links: &Path) -> Result<BTreeSet<u64>, OptimiseError> {
-    let failed = |source| OptimiseError {
-        path: links.to_owned(),
-        source,
-    };
-    let mut known = BTreeSet::new();
-    for entry in fs::read_dir(links).map_err(failed)? {
-        use std::os::unix::fs::DirEntryExt;
-        let _new = known.insert(entry.map_err(failed)?.ino());
+/// The same for trees that aren't valid yet, whose contents are known to be right: what takes the place of a file is compared
+/// with it, since a damaged file must not become part of a new path. The caller holds the collector's lock.
+///
+/// # Errors
+/// As for [`optimise`].
+pub fn share(layout: &Layout, trees: &[&Path]) -> Result<Saved, OptimiseError> {
+    let mut work = Work::new(layout)?;
+    work.compares = true;
+    work.trees(&mut trees.iter().map(|&tree| tree.to_owned()))
+}
+
+/// A directory, for names in it.
+struct Directory {
+    file: File,
+    path: PathBuf,
+}
+
+impl Directory {
+    fn open(path: &Path) -> io::Result<Self> {
+        Ok(Self {
+            file: File::open(path)?,
+            path: path.to_owned(),
+        })
     }
-    Ok(known)
+}
+
+impl AsFd for Directory {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+/// Files of one directory.
+struct Task {
+    directory: PathBuf,
+    names: Vec<OsString>,
+    /// Whether the directory has a canonical form: the store's own has none.
+    is_canonical: bool,
 }
 
 struct Work {
-    links: PathBuf,
-    known: BTreeSet<u64>,
-    temporary: PathBuf,
+    store: Directory,
+    links: Directory,
+    /// Sorted.
+    known: Vec<u64>,
+    compares: bool,
+    /// How temporary names in the store's directory begin.
+    temporary: String,
     next: AtomicU32,
     files: AtomicU64,
     bytes: AtomicU64,
-    failed: AtomicBool,
 }
 
 impl Work {
-    fn walk(&self, path: &Path, parent: Option<&Path>) -> Result<(), OptimiseError> {
-        let failed = |source| OptimiseError {
-            path: path.to_owned(),
-            source,
-        };
-        if self.failed.load(Ordering::Relaxed) {
-            return Ok(());
-        }
-        let metadata = match path.symlink_metadata() {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            metadata => metadata.map_err(failed)?,
-        };
-        if metadata.is_dir() {
-            for entry in fs::read_dir(path).map_err(failed)? {
-                let entry = entry.map_err(failed)?;
-                self.walk(&entry.path(), Some(path))?;
-            }
-            return Ok(());
-        }
-        // As Nix: links aren't worth it, and what can be written to was touched by somebody.
-        let is_writable = metadata.permissions().mode() & 0o200 != 0;
-        if !metadata.is_file() || metadata.size() == 0 || is_writable || self.known.contains(&metadata.ino())
-        {
-            return Ok(());
-        }
-        self.file(path, parent, &metadata).map_err(failed)
+    fn new(layout: &Layout) -> Result<Self, OptimiseError> {
+        let store = layout.physical(layout.store_dir());
+        let links = store.join(".links");
+        fs::create_dir_all(&links).map_err(OptimiseError::at(&links))?;
+        Ok(Self {
+            store: Directory::open(&store).map_err(OptimiseError::at(&store))?,
+            links: Directory::open(&links).map_err(OptimiseError::at(&links))?,
+            known: Vec::new(),
+            compares: false,
+            temporary: format!(".tmp-link-{}", std::process::id()),
+            next: AtomicU32::new(0),
+            files: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
+        })
     }
 
-    fn file(&self, path: &Path, parent: Option<&Path>, metadata: &fs::Metadata) -> io::Result<()> {
-        let hash = nar::hash(path, &mut |_| {}).map_err(io::Error::other)?;
-        let link = self.links.join(base32::encode(&hash.sha256));
-        let known = loop {
-            match link.symlink_metadata() {
-                Ok(known) => break known,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(error),
+    fn trees(self, trees: &mut dyn Iterator<Item = PathBuf>) -> Result<Saved, OptimiseError> {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let failure = Mutex::new(None);
+        let fail = |error| {
+            *failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+        };
+        let (tasks_in, tasks) = sync_channel(AHEAD);
+        let tasks = Mutex::new(Some(tasks));
+        std::thread::scope(|scope| {
+            for _ in 0..threads {
+                let _worker = scope.spawn(|| {
+                    let mut archiver = Archiver::default();
+                    while let Some(task) = next(&tasks) {
+                        if let Err(error) = self.directory(&task, &mut archiver) {
+                            // The walk ends when nobody listens.
+                            drop(tasks.lock().unwrap_or_else(PoisonError::into_inner).take());
+                            fail(error);
+                        }
+                    }
+                });
             }
-            match fs::hard_link(path, &link) {
+            for tree in trees {
+                match self.tree(&tree, &tasks_in) {
+                    Ok(true) => {}
+                    Ok(false) => break,
+                    Err(error) => {
+                        fail(error);
+                        break;
+                    }
+                }
+            }
+            drop(tasks_in);
+        });
+        match failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            Some(error) => Err(error),
+            None => Ok(Saved {
+                files: self.files.into_inner(),
+                bytes: self.bytes.into_inner(),
+            }),
+        }
+    }
+
+    /// Hands over the files of a tree; whether anybody listens.
+    fn tree(&self, tree: &Path, tasks: &SyncSender<Task>) -> Result<bool, OptimiseError> {
+        let metadata = match tree.symlink_metadata() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
+            metadata => metadata.map_err(OptimiseError::at(tree))?,
+        };
+        if metadata.is_dir() {
+            return self.walk(tree, tasks);
+        }
+        let (true, Some(directory), Some(name)) = (metadata.is_file(), tree.parent(), tree.file_name())
+        else {
+            return Ok(true);
+        };
+        let task = Task {
+            directory: directory.to_owned(),
+            names: vec![name.to_owned()],
+            is_canonical: false,
+        };
+        Ok(tasks.send(task).is_ok())
+    }
+
+    fn walk(&self, directory: &Path, tasks: &SyncSender<Task>) -> Result<bool, OptimiseError> {
+        let entries = match fs::read_dir(directory) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
+            entries => entries.map_err(OptimiseError::at(directory))?,
+        };
+        let mut names = Vec::new();
+        for entry in entries {
+            let entry = entry.map_err(OptimiseError::at(directory))?;
+            let kind = entry.file_type().map_err(OptimiseError::at(directory))?;
+            if kind.is_dir() && !self.walk(&entry.path(), tasks)? {
+                return Ok(false);
+            }
+            if kind.is_file() && self.known.binary_search(&entry.ino()).is_err() {
+                names.push(entry.file_name());
+            }
+        }
+        if names.is_empty() {
+            return Ok(true);
+        }
+        let task = Task {
+            directory: directory.to_owned(),
+            names,
+            is_canonical: true,
+        };
+        Ok(tasks.send(task).is_ok())
+    }
+
+    fn directory(&self, task: &Task, archiver: &mut Archiver) -> Result<(), OptimiseError> {
+        let directory = match Directory::open(&task.directory) {
+            // Deleted meanwhile.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            directory => directory.map_err(OptimiseError::at(&task.directory))?,
+        };
+        let mut changed = false;
+        let done = task.names.iter().try_for_each(|name| {
+            self.file(&directory, name, task.is_canonical, archiver)
+                .map(|replaced| changed |= replaced)
+                .map_err(OptimiseError::at(&task.directory.join(name)))
+        });
+        if changed && task.is_canonical {
+            files::canonicalise_file(&directory.file, true).map_err(OptimiseError::at(&task.directory))?;
+        }
+        done
+    }
+
+    /// Whether the file was replaced, or would have been.
+    fn file(
+        &self,
+        directory: &Directory,
+        name: &OsStr,
+        is_canonical: bool,
+        archiver: &mut Archiver,
+    ) -> io::Result<bool> {
+        let mut file = match open(directory, name) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            file => file?,
+        };
+        let metadata = file.metadata()?;
+        // As Nix: what can be written to was touched by somebody.
+        let is_writable = metadata.permissions().mode() & 0o200 != 0;
+        if !metadata.is_file() || metadata.size() == 0 || is_writable {
+            return Ok(false);
+        }
+        let path = directory.path.join(name);
+        let hash = nar::hash_written(&mut |_| {}, |sink| archiver.write_file(&mut file, &path, sink))
+            .map_err(io::Error::other)?;
+        let link = base32::encode(&hash.sha256);
+        let known = loop {
+            match linkat(directory, name, &self.links, link.as_str(), AtFlags::empty()) {
                 // It's the first one.
-                Ok(()) => return Ok(()),
-                // Another thread's or process's was first; a collector may have taken it away meanwhile.
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) if can_do_without(&error) => return Ok(()),
-                Err(error) => return Err(error),
+                Ok(()) => return Ok(false),
+                Err(Errno::EEXIST) => {}
+                Err(errno) if can_do_without(errno) => return Ok(false),
+                Err(errno) => return Err(errno.into()),
+            }
+            match fstatat(&self.links, link.as_str(), AtFlags::AT_SYMLINK_NOFOLLOW) {
+                Ok(known) => break known,
+                // A collector took it away meanwhile.
+                Err(Errno::ENOENT) => {}
+                Err(errno) => return Err(errno.into()),
             }
         };
-        if known.ino() == metadata.ino() {
-            return Ok(());
+        if known.st_ino == metadata.ino() {
+            return Ok(false);
         }
-        if known.size() != metadata.size()
-            || known.permissions().mode() & 0o777 != metadata.permissions().mode() & 0o777
-        {
+        if !self.is_equal(&known, &link, &metadata, &mut file)? {
             // Its name tells another content: it was damaged. Whoever links to it has a damaged file, which `verify` finds.
-            return fs::remove_file(&link);
+            remove(&self.links, &link)?;
+            return Ok(false);
         }
-        self.replace(path, parent, &link, metadata.size())
+        if is_canonical && !nix::unistd::geteuid().is_root() {
+            // Whoever isn't root can't rename in a canonical directory; the caller makes it canonical again.
+            directory
+                .file
+                .set_permissions(fs::Permissions::from_mode(0o755))?;
+        }
+        self.replace(directory, name, &link, metadata.size())?;
+        Ok(true)
+    }
+
+    fn is_equal(
+        &self,
+        known: &FileStat,
+        link: &str,
+        metadata: &Metadata,
+        file: &mut File,
+    ) -> io::Result<bool> {
+        let same_size = u64::try_from(known.st_size) == Ok(metadata.size());
+        if !same_size || known.st_mode & 0o777 != metadata.permissions().mode() & 0o777 {
+            return Ok(false);
+        }
+        if !self.compares {
+            return Ok(true);
+        }
+        file.rewind()?;
+        let other = open(&self.links, OsStr::new(link))?;
+        same_bytes(file, other)
     }
 
     /// Puts a link in the file's place, in one step.
-    fn replace(&self, path: &Path, parent: Option<&Path>, link: &Path, bytes: u64) -> io::Result<()> {
+    fn replace(&self, directory: &Directory, name: &OsStr, link: &str, bytes: u64) -> io::Result<()> {
         let number = self.next.fetch_add(1, Ordering::Relaxed);
-        let mut temporary = self.temporary.clone().into_os_string();
-        temporary.push(format!("-{number}"));
-        let temporary = PathBuf::from(temporary);
-        files::remove_file_if_there(&temporary)?;
-        match fs::hard_link(link, &temporary) {
+        let temporary = format!("{}-{number}", self.temporary);
+        let linked = || {
+            linkat(
+                &self.links,
+                link,
+                &self.store,
+                temporary.as_str(),
+                AtFlags::empty(),
+            )
+        };
+        let made = match linked() {
+            // Of an earlier process with our number.
+            Err(Errno::EEXIST) => remove(&self.store, &temporary).map(|()| linked())?,
+            made => made,
+        };
+        match made {
             Ok(()) => {}
             // Collected meanwhile, or it has as many names as a file can have.
-            Err(error) if can_do_without(&error) || error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(error),
+            Err(errno) if can_do_without(errno) || errno == Errno::ENOENT => return Ok(()),
+            Err(errno) => return Err(errno.into()),
         }
-        let renamed = rename_into(&temporary, path, parent);
-        if let Err(error) = renamed {
-            files::remove_file_if_there(&temporary)?;
-            return if can_do_without(&error) {
+        if let Err(errno) = renameat(&self.store, temporary.as_str(), directory, name) {
+            remove(&self.store, &temporary)?;
+            return if can_do_without(errno) {
                 Ok(())
             } else {
-                Err(error)
+                Err(errno.into())
             };
         }
         let _before = self.files.fetch_add(1, Ordering::Relaxed);
@@ -194,20 +355,52 @@ impl Work {
     }
 }
 
-/// Neither the limit of a file's names nor a full disk makes anything worse than it was.
-fn can_do_without(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::EMLINK | libc::ENOSPC))
+fn next(tasks: &Mutex<Option<Receiver<Task>>>) -> Option<Task> {
+    tasks
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .as_ref()?
+        .recv()
+        .ok()
 }
 
-/// The directory keeps its canonical form: whoever isn't root has to make it writable, and its time changes.
-fn rename_into(temporary: &Path, path: &Path, parent: Option<&Path>) -> io::Result<()> {
-    let Some(parent) = parent else {
-        // The path itself is a file: the store's directory has no canonical form.
-        return fs::rename(temporary, path);
-    };
-    let directory = File::open(parent)?;
-    directory.set_permissions(fs::Permissions::from_mode(0o755))?;
-    let renamed = fs::rename(temporary, path);
-    files::canonicalise_file(&directory, true)?;
-    renamed
+fn open(directory: &Directory, name: &OsStr) -> io::Result<File> {
+    let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NOCTTY | OFlag::O_NONBLOCK;
+    Ok(File::from(openat(directory, name, flags, Mode::empty())?))
+}
+
+fn remove(directory: &Directory, name: &str) -> io::Result<()> {
+    match unlinkat(directory, name, UnlinkatFlags::NoRemoveDir) {
+        Err(Errno::ENOENT) => Ok(()),
+        removed => Ok(removed?),
+    }
+}
+
+fn same_bytes(one: &mut File, mut other: File) -> io::Result<bool> {
+    let (mut first, mut second) = (vec![0; COMPARED], vec![0; COMPARED]);
+    loop {
+        let count = match one.read(&mut first) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            count => count?,
+        };
+        let (first, second) = (first.get(..count), second.get_mut(..count));
+        let (Some(first), Some(second)) = (first, second) else {
+            return Ok(false);
+        };
+        match other.read_exact(second) {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(false),
+            read => read?,
+        }
+        if first != second {
+            return Ok(false);
+        }
+        if count == 0 {
+            return Ok(true);
+        }
+    }
+}
+
+/// Neither the limit of a file's names nor a full disk makes anything worse than it was.
+fn can_do_without(errno: Errno) -> bool {
+    matches!(errno, Errno::EMLINK | Errno::ENOSPC)
 }

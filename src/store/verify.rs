@@ -7,8 +7,8 @@ use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::db::{Database, DbError, PathInfo};
-use super::nar::{self, NarHash, pipeline};
+use super::db::{Database, DbError};
+use super::nar::{self, Archiver, NarHash, pipeline};
 use super::path::{StorePath, hex};
 use super::verity::Verity;
 use super::{Layout, base32};
@@ -80,23 +80,26 @@ pub fn verify(
 ) -> Result<Report, DbError> {
     let mut infos = Vec::with_capacity(paths.len());
     for path in paths {
-        infos.extend(database.path_info(path)?);
+        infos.extend(database.content(path)?);
     }
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     // The largest first: the last thread isn't left alone with it.
-    let mut order: Vec<&PathInfo> = infos.iter().collect();
-    order.sort_by_key(|info| std::cmp::Reverse(info.nar.size));
-    let large = order.iter().take_while(|info| info.nar.size >= LARGE).count();
+    infos.sort_by_key(|(_, nar)| std::cmp::Reverse(nar.size));
+    let large = infos.iter().take_while(|(_, nar)| nar.size >= LARGE).count();
     let alone = if large < processors { large } else { 0 };
-    let (first, rest) = order.split_at(alone);
+    let (first, rest) = infos.split_at(alone);
     let mut faults = Vec::new();
-    for info in first {
-        faults.extend(look_at(layout, info, processors));
-        progress(info.nar.size);
+    for (path, nar) in first {
+        faults.extend(look_at(layout, path, nar, &mut |place| {
+            nar::hash_written(&mut |_| {}, |sink| {
+                pipeline::write(place, sink, processors, &pipeline::Only)
+            })
+        }));
+        progress(nar.size);
     }
-    faults.extend(in_parallel(rest, processors, &|info| {
-        let fault = look_at(layout, info, 0);
-        progress(info.nar.size);
+    faults.extend(in_parallel(rest, processors, &|(path, nar), archiver| {
+        let fault = look_at(layout, path, nar, &mut |place| archiver.hash(place));
+        progress(nar.size);
         fault
     }));
     // Whatever was deleted meanwhile is no fault.
@@ -114,32 +117,30 @@ pub fn verify(
     Ok(Report {
         paths: infos.len(),
         objects: 0,
-        bytes: infos.iter().map(|info| info.nar.size).sum(),
+        bytes: infos.iter().map(|(_, nar)| nar.size).sum(),
         faults: kept.into_iter().map(|(_, fault)| fault).collect(),
     })
 }
 
-fn look_at(layout: &Layout, info: &PathInfo, workers: usize) -> Option<Fault> {
-    let place = layout.physical_path(&info.path);
+fn look_at(
+    layout: &Layout,
+    path: &StorePath,
+    should: &NarHash,
+    hash: &mut dyn FnMut(&Path) -> Result<NarHash, nar::NarError>,
+) -> Option<Fault> {
+    let place = layout.physical_path(path);
     if place.symlink_metadata().is_err() {
-        return Some(Fault::Missing(info.path.clone()));
+        return Some(Fault::Missing(path.clone()));
     }
-    let hash = if workers > 0 {
-        nar::hash_written(&mut |_| {}, |sink| {
-            pipeline::write(&place, sink, workers, &pipeline::Only)
-        })
-    } else {
-        nar::hash(&place, &mut |_| {})
-    };
-    match hash {
+    match hash(&place) {
         // Nix has registered paths without a size.
-        Ok(is) if is.sha256 == info.nar.sha256 && (is.size == info.nar.size || info.nar.size == 0) => None,
+        Ok(is) if is.sha256 == should.sha256 && (is.size == should.size || should.size == 0) => None,
         Ok(is) => Some(Fault::Changed {
-            path: info.path.clone(),
-            should: info.nar,
+            path: path.clone(),
+            should: *should,
             is,
         }),
-        Err(error) => Some(Fault::Unreadable(info.path.clone(), error)),
+        Err(error) => Some(Fault::Unreadable(path.clone(), error)),
     }
 }
 
@@ -158,7 +159,7 @@ pub fn verify_objects(layout: &Layout, report: &mut Report) -> io::Result<()> {
     }
     all.sort_unstable();
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
-    let faults = in_parallel(&all, processors, &|path| {
+    let faults = in_parallel(&all, processors, &|path: &PathBuf, _| {
         object_fault(path).map(|why| (path.clone(), why))
     });
     report.objects = all.len();
@@ -210,15 +211,16 @@ fn object_fault(path: &Path) -> Option<String> {
 fn in_parallel<T: Sync, F: Send>(
     items: &[T],
     threads: usize,
-    work: &(dyn Fn(&T) -> Option<F> + Sync),
+    work: &(dyn Fn(&T, &mut Archiver) -> Option<F> + Sync),
 ) -> Vec<F> {
     let next = AtomicUsize::new(0);
     let found = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
         for _ in 0..threads.min(items.len()) {
             let _worker = scope.spawn(|| {
+                let mut archiver = Archiver::default();
                 while let Some(item) = items.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    if let Some(one) = work(item) {
+                    if let Some(one) = work(item, &mut archiver) {
                         found.lock().unwrap_or_else(PoisonError::into_inner).push(one);
                     }
                 }

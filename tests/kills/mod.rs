@@ -10,7 +10,7 @@ const CALLS: &str = "write,pwrite64,writev,pwritev,ftruncate,fallocate,copy_file
                      rename,renameat,renameat2,link,linkat,symlink,symlinkat,unlink,unlinkat,rmdir,mkdir,mkdirat,\
                      fchmod,fchmodat,chmod,utimensat";
 
-/// How many calls of a kind are tried, spread over all of them, when `KEEL_KILLS` doesn't say otherwise.
+/// How many calls of a kind are tried, spread over all of them, when `KEEL_KILLS` doesn't say otherwise: a number, or `all`.
 const OF_A_KIND: usize = 2;
 
 /// Where a command is killed: the call, and its number, counted from 1.
@@ -54,7 +54,11 @@ pub(crate) fn points(command: &Command) -> Vec<Point> {
         let slot = most.entry(call).or_default();
         *slot = (*slot).max(count);
     }
-    let tried = std::env::var("KEEL_KILLS").map_or(OF_A_KIND, |number| number.parse().unwrap());
+    let tried = match std::env::var("KEEL_KILLS").as_deref() {
+        Ok("all") => usize::MAX,
+        Ok(number) => number.parse().unwrap(),
+        Err(_) => OF_A_KIND,
+    };
     most.into_iter()
         .flat_map(|(call, count)| {
             let tried = tried.min(count);
@@ -69,6 +73,26 @@ pub(crate) fn points(command: &Command) -> Vec<Point> {
 
 /// Runs the command and kills it there. Whether it was killed: one with several threads may come to its end.
 pub(crate) fn kill_at(command: &Command, point: &Point) -> bool {
+    let status = killed_at(command, point);
+    assert!(
+        status.success() || status.signal() == Some(9),
+        "{point:?}: {status:?}"
+    );
+    !status.success()
+}
+
+/// The same for a command with other processes: when one of those is killed, it may say that it failed.
+#[allow(dead_code, reason = "each test file uses a part of it")]
+pub(crate) fn kill_any_at(command: &Command, point: &Point) -> bool {
+    let status = killed_at(command, point);
+    assert!(
+        status.success() || status.signal() == Some(9) || status.code() == Some(1),
+        "{point:?}: {status:?}"
+    );
+    !status.success()
+}
+
+fn killed_at(command: &Command, point: &Point) -> std::process::ExitStatus {
     let mut traced = traced(command);
     traced.insert_arguments(&[
         "-o",
@@ -78,12 +102,7 @@ pub(crate) fn kill_at(command: &Command, point: &Point) -> bool {
         "-e",
         &format!("inject={}:signal=KILL:when={}", point.call, point.number),
     ]);
-    let status = traced.command().output().unwrap().status;
-    assert!(
-        status.success() || status.signal() == Some(9),
-        "{point:?}: {status:?}"
-    );
-    !status.success()
+    traced.command().output().unwrap().status
 }
 
 struct Traced {

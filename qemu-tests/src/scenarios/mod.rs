@@ -5,6 +5,7 @@ mod bad_disks;
 mod bench;
 mod boot;
 mod boot_bench;
+mod build_bench;
 mod fallback;
 mod hibernate;
 mod host;
@@ -30,6 +31,7 @@ use anyhow::Result;
 
 pub(crate) use bench::{Bench, Check, Checks, TO_OFF, TO_PROMPT, empty_directory};
 pub(crate) use native::{Native, Place};
+pub(crate) use store_bench::{StoreBench, store as bench_store};
 
 /// Something that is shown on a machine, or on what is made for one.
 #[derive(Clone, Copy)]
@@ -203,9 +205,9 @@ pub(crate) const BENCHES: &[Scenario] = &[
         },
     },
     Scenario {
-        name: "bench-store",
-        about: "the store beside Nix's own tools",
-        run: store_bench::store,
+        name: "bench-build",
+        about: "building a configuration beside mmdebstrap of the same packages",
+        run: build_bench::build,
     },
 ];
 

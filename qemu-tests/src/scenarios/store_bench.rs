@@ -8,12 +8,14 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
-use super::bench::Bench;
 use crate::process::Tool;
+use crate::report::Figures;
 use crate::rootfs::unpack;
 
 /// How often each does its work; the median counts.
-const ROUNDS: usize = 3;
+const ROUNDS: usize = 5;
+/// The same for what takes longer.
+const FEW: usize = 3;
 /// Paths of the made-up database, and what each refers to.
 const PATHS: usize = 100_000;
 const REFERENCES: usize = 10;
@@ -23,6 +25,9 @@ const GROUP: usize = 10_000;
 const ALIVE: usize = 5;
 /// Bytes of the file whose hash is measured against the processor's limit.
 const LARGE: usize = 1 << 30;
+
+/// Of the file system that all is done in.
+const SIZE: &str = "8G";
 
 const CONF: &str = "sandbox = false\nbuild-users-group =\nsubstitute = false\nauto-optimise-store = false\n";
 
@@ -45,6 +50,8 @@ struct Place<'a> {
 #[derive(Clone, Copy, Debug)]
 struct Taken {
     seconds: f64,
+    /// Of all processors together: what else the machine does hardly changes it.
+    processor_seconds: f64,
     /// Peak of the resident memory, in MiB.
     peak_mib: f64,
 }
@@ -111,20 +118,25 @@ impl Place<'_> {
         let tool = Tool::new("env")
             .args(["--unset=NIX_REMOTE"])
             .args(self.environment())
-            .args(["time", "--quiet", "--format=%M", "--output"])
+            .args(["time", "--quiet", "--format=%M %U %S", "--output"])
             .arg(&peak)
             .arg(program)
             .args(arguments);
         let started = Instant::now();
         let said = tool.output()?;
         let seconds = started.elapsed().as_secs_f64();
-        let kib: f64 = fs::read_to_string(&peak)
-            .ok()
-            .and_then(|text| text.trim().parse().ok())
-            .context("time(1) says no peak")?;
+        let text = fs::read_to_string(&peak).context("time(1) says nothing")?;
+        let numbers: Vec<f64> = text
+            .split_whitespace()
+            .filter_map(|word| word.parse().ok())
+            .collect();
+        let [kib, user, system] = numbers[..] else {
+            bail!("time(1) says {text:?}");
+        };
         Ok((
             Taken {
                 seconds,
+                processor_seconds: user + system,
                 peak_mib: kib / 1024.0,
             },
             said,
@@ -145,33 +157,87 @@ impl Rounds {
         }
     }
 
-    fn note(&self, bench: &Bench<'_>, what: &str) {
+    fn note(&self, bench: &StoreBench<'_>, what: &str) {
         for (name, taken) in ["keel", "nix"].into_iter().zip(&self.0) {
-            let mut seconds: Vec<f64> = taken.iter().map(|taken| taken.seconds).collect();
-            seconds.sort_by(f64::total_cmp);
-            let median = seconds.get(seconds.len() / 2).copied().unwrap_or(f64::NAN);
+            let figures = bench.figures;
+            let seconds = median(taken.iter().map(|taken| taken.seconds));
+            figures.note(&format!("store: {what}|{name}"), seconds, "s");
+            let seconds = median(taken.iter().map(|taken| taken.processor_seconds));
+            figures.note(&format!("store: {what}, processor|{name}"), seconds, "s");
             let peak = taken.iter().map(|taken| taken.peak_mib).fold(0.0, f64::max);
-            let figures = &bench.made.figures;
-            figures.note(&format!("store: {what}|{name}"), median, "s");
             figures.note(&format!("store: {what}, memory|{name}"), peak, "MiB");
         }
     }
 }
 
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(f64::NAN)
+}
+
+/// What is measured, with what, and where.
+pub(crate) struct StoreBench<'a> {
+    /// The program.
+    pub keel: &'a Path,
+    /// A root file system.
+    pub archive: &'a Path,
+    /// For everything that is made: a file system of its own is mounted in it.
+    pub directory: &'a Path,
+    /// What was measured.
+    pub figures: &'a Figures,
+}
+
+/// A file system of its own, so that nobody waits for what others have written to the disk.
+struct Mounted(PathBuf);
+
+impl Mounted {
+    fn new(directory: &Path) -> Result<Self> {
+        let image = directory.join("image");
+        Tool::new("truncate").args(["--size", SIZE]).arg(&image).run()?;
+        Tool::new("mkfs.ext4")
+            .args(["-q", "-N", "600000"])
+            .arg(&image)
+            .run()?;
+        let place = directory.join("mounted");
+        fs::create_dir_all(&place).context("the mount point can't be made")?;
+        Tool::new("mount")
+            .args(["-o", "loop"])
+            .arg(&image)
+            .arg(&place)
+            .run()?;
+        Ok(Self(place))
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        if let Err(error) = Tool::new("umount").arg(&self.0).run() {
+            eprintln!("{error:#}");
+        }
+    }
+}
+
 /// Everything that the store's speed is asked for.
-pub(super) fn store(bench: &mut Bench<'_>) -> Result<()> {
-    let keel = bench.made.keel.keel.clone();
+pub(crate) fn store(bench: &StoreBench<'_>) -> Result<()> {
+    let mounted = Mounted::new(bench.directory)?;
+    let bench = &StoreBench {
+        directory: &mounted.0,
+        ..*bench
+    };
     let tree = bench.directory.join("tree");
-    unpack(&bench.made.systems.first, &tree)?;
+    unpack(bench.archive, &tree)?;
     let usr = tree.join("usr");
-    contents(bench, &keel, &usr)?;
+    contents(bench, &usr)?;
+    parts(bench, &usr)?;
     fs::remove_dir_all(&tree).context("the tree can't be removed")?;
-    one_file(bench, &keel)?;
-    graph(bench, &keel)
+    one_file(bench)?;
+    graph(bench)
 }
 
 /// A whole `/usr`: added, verified, deduplicated.
-fn contents(bench: &Bench<'_>, keel: &Path, usr: &Path) -> Result<()> {
+fn contents(bench: &StoreBench<'_>, usr: &Path) -> Result<()> {
+    let keel = bench.keel;
     let usr = usr.to_string_lossy();
     // Read once, so that nobody waits for the disk alone.
     Tool::new("du").args(["-s", &usr]).run()?;
@@ -190,6 +256,7 @@ fn contents(bench: &Bench<'_>, keel: &Path, usr: &Path) -> Result<()> {
         }
     }
     rounds.note(bench, "adding /usr");
+    deduplicated(bench, &usr)?;
 
     let whole = Place::new(bench.directory.join("whole"), keel)?;
     let path = whole.nix(&["--add", &usr]).output()?;
@@ -201,7 +268,7 @@ fn contents(bench: &Bench<'_>, keel: &Path, usr: &Path) -> Result<()> {
             rounds.add(subject, taken);
         }
     }
-    rounds.note(bench, "verifying it");
+    rounds.note(bench, "verifying it, one path");
 
     // The same files twice, under two names.
     let twin = bench.directory.join("twin");
@@ -211,7 +278,7 @@ fn contents(bench: &Bench<'_>, keel: &Path, usr: &Path) -> Result<()> {
         .run()?;
     let _twin = whole.nix(&["--add", &twin.to_string_lossy()]).output()?;
     let mut rounds = Rounds::default();
-    for _ in 0..ROUNDS {
+    for _ in 0..FEW {
         for subject in SUBJECTS {
             // The paths of the copy name its own directory in the database: it takes the place of the first.
             let aside = bench.directory.join("aside");
@@ -238,50 +305,105 @@ fn remove(directory: &Path) -> Result<()> {
     fs::remove_dir_all(directory).with_context(|| format!("{} can't be removed", directory.display()))
 }
 
-/// The hash of one path that lies in memory, beside OpenSSL's of the same bytes: on one processor.
-fn one_file(bench: &Bench<'_>, keel: &Path) -> Result<()> {
-    let place = Place::new(bench.directory.join("large"), keel)?;
+/// The same where equal files are shared while they are added: a second tree like the first.
+fn deduplicated(bench: &StoreBench<'_>, usr: &str) -> Result<()> {
+    let mut rounds = Rounds::default();
+    for _ in 0..FEW {
+        for subject in SUBJECTS {
+            let place = Place::new(bench.directory.join("add"), bench.keel)?;
+            fs::write(
+                place.directory.join("conf/nix.conf"),
+                CONF.replace("auto-optimise-store = false", "auto-optimise-store = true"),
+            )
+            .context("nix.conf can't be written")?;
+            let _path = place.nix(&["--add", usr]).output()?;
+            let twin = format!("{usr}-twin");
+            if !Path::new(&twin).exists() {
+                Tool::new("cp")
+                    .args(["--archive", "--no-target-directory", usr, &twin])
+                    .run()?;
+            }
+            let (taken, _) = place.measure(subject, &["store", "add", &twin], &["--add", &twin])?;
+            rounds.add(subject, taken);
+        }
+    }
+    rounds.note(bench, "adding it again, shared");
+    Ok(())
+}
+
+/// The same `/usr` as a thousand paths, as packages are.
+fn parts(bench: &StoreBench<'_>, usr: &Path) -> Result<()> {
+    let place = Place::new(bench.directory.join("parts"), bench.keel)?;
+    let mut names = Vec::new();
+    for above in entries(usr)?
+        .into_iter()
+        .filter(|path| path.is_dir() && !path.is_symlink())
+    {
+        names.extend(entries(&above)?.into_iter().filter(|path| is_named(path)));
+    }
+    names.sort();
+    let list: Vec<&str> = names.iter().filter_map(|path| path.to_str()).collect();
+    let _paths = place.nix(&[&["--add"], &list[..]].concat()).output()?;
+    let mut rounds = Rounds::default();
+    for _ in 0..ROUNDS {
+        for subject in SUBJECTS {
+            let (taken, _) =
+                place.measure(subject, &["store", "verify"], &["--verify", "--check-contents"])?;
+            rounds.add(subject, taken);
+        }
+    }
+    rounds.note(bench, &format!("verifying its {} parts", list.len()));
+    remove(&place.directory)
+}
+
+fn entries(directory: &Path) -> Result<Vec<PathBuf>> {
+    fs::read_dir(directory)
+        .and_then(|entries| entries.map(|entry| entry.map(|entry| entry.path())).collect())
+        .with_context(|| format!("{} can't be listed", directory.display()))
+}
+
+/// Whether it can be a path of the store under its own name.
+fn is_named(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"+-._?=".contains(byte);
+    !name.starts_with(b".") && name.iter().all(is_plain)
+}
+
+/// The hash of one path that lies in memory, beside what OpenSSL does with one buffer.
+fn one_file(bench: &StoreBench<'_>) -> Result<()> {
+    let place = Place::new(bench.directory.join("large"), bench.keel)?;
     let file = bench.directory.join("large-file");
     fs::write(&file, vec![0x5a; LARGE]).context("a large file can't be written")?;
     let path = place.nix(&["--add", &file.to_string_lossy()]).output()?;
-    let mut seconds = [Vec::new(), Vec::new()];
+    let (mut ours, mut limit) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
-        let [ours, limit] = &mut seconds;
-        for (tool, taken) in [
-            (
-                Tool::new("env")
-                    .args(["--unset=NIX_REMOTE"])
-                    .args(place.environment())
-                    .args(["taskset", "--cpu-list", "0"])
-                    .arg(keel)
-                    .args(["store", "verify", path.trim()]),
-                ours,
-            ),
-            (
-                Tool::new("taskset").args(["--cpu-list", "0", "openssl", "dgst", "-sha256", path.trim()]),
-                limit,
-            ),
-        ] {
-            let started = Instant::now();
-            tool.run()?;
-            taken.push(started.elapsed().as_secs_f64());
-        }
+        let tool = place.tool(bench.keel, &["store", "verify", path.trim()]);
+        let started = Instant::now();
+        tool.run()?;
+        ours.push(LARGE as f64 / 1e9 / started.elapsed().as_secs_f64());
+        let said = Tool::new("openssl")
+            .args([
+                "speed", "-mr", "-seconds", "1", "-bytes", "65536", "-evp", "sha256",
+            ])
+            .output()?;
+        let speed: f64 = said
+            .lines()
+            .filter_map(|line| line.strip_prefix("+F:")?.rsplit(':').next()?.parse().ok())
+            .next_back()
+            .context("openssl says no speed")?;
+        limit.push(speed / 1e9);
     }
-    for (name, mut seconds) in ["keel", "openssl"].into_iter().zip(seconds) {
-        seconds.sort_by(f64::total_cmp);
-        let median = seconds.get(ROUNDS / 2).copied().unwrap_or(f64::NAN);
-        bench.made.figures.note(
-            &format!("store: hash of 1 GiB on one processor|{name}"),
-            median,
-            "s",
-        );
+    for (name, values) in [("keel", ours), ("openssl", limit)] {
+        let name = format!("store: hash of a path of 1 GiB|{name}");
+        bench.figures.note(&name, median(values.into_iter()), "GB/s");
     }
     remove(&place.directory)?;
     fs::remove_file(&file).context("a large file can't be removed")
 }
 
 /// A made-up database: closures, and a collection of its dead half.
-fn graph(bench: &Bench<'_>, keel: &Path) -> Result<()> {
+fn graph(bench: &StoreBench<'_>) -> Result<()> {
+    let keel = bench.keel;
     let place = Place::new(bench.directory.join("graph"), keel)?;
     place
         .nix(&["--load-db"])
@@ -320,7 +442,7 @@ fn graph(bench: &Bench<'_>, keel: &Path) -> Result<()> {
         keel,
     };
     let mut rounds = Rounds::default();
-    for subject in SUBJECTS {
+    for subject in SUBJECTS.repeat(FEW) {
         let place = whole.copy(place.directory.clone())?;
         let (taken, _) = place.measure(subject, &["gc"], &["--gc"])?;
         rounds.add(subject, taken);

@@ -154,7 +154,7 @@ pub(super) fn optimise(args: &Optimise) -> anyhow::Result<()> {
     let _lock = locks::take_gc_lock(&store.layout, Access::Shared, &mut say_waiting)
         .context("the collector's lock can't be taken")?;
     let paths = store.database.all_paths()?;
-    let saved = optimise::optimise(&store.layout, &paths, &|_| {})?;
+    let saved = optimise::optimise(&store.layout, &paths)?;
     if args.json {
         let row = Optimised {
             files: saved.files,

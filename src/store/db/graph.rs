@@ -2,8 +2,6 @@
 
 use std::collections::HashMap;
 
-use rusqlite::ErrorCode;
-
 use super::{Database, DbError};
 use crate::store::StorePath;
 
@@ -171,25 +169,55 @@ impl Database {
     /// Makes the paths at `indices` of `graph` invalid in one transaction, in this order, and returns those that stay,
     /// because a path that was registered after `graph` was read refers to them.
     pub fn invalidate_unreferenced(&mut self, graph: &Graph, indices: &[u32]) -> Result<Vec<u32>, DbError> {
+        if self.invalidate_together(graph, indices)? {
+            return Ok(Vec::new());
+        }
         let transaction = self
             .connection
             .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
         let mut kept = Vec::new();
         {
-            let mut delete = transaction.prepare_cached("delete from ValidPaths where id = ?")?;
+            let mut referrer = transaction
+                .prepare_cached("select 1 from Refs where reference = ?1 and referrer <> ?1 limit 1")?;
+            let mut path = transaction.prepare_cached("delete from ValidPaths where id = ?")?;
             for &index in indices {
                 let Some(id) = graph.id(index) else { continue };
-                match delete.execute([id]) {
-                    Ok(_) => {}
-                    // The foreign key of whatever refers to it.
-                    Err(error) if error.sqlite_error_code() == Some(ErrorCode::ConstraintViolation) => {
-                        kept.push(index);
-                    }
-                    Err(error) => return Err(error.into()),
+                if referrer.exists([id])? {
+                    kept.push(index);
+                } else {
+                    let _rows = path.execute([id])?;
                 }
             }
         }
         transaction.commit()?;
         Ok(kept)
+    }
+
+    /// The same when nothing else refers to any of them: whether that is so. In the order of their numbers, in which the
+    /// rows lie, and without the schema's cascade, which has a journal for each row.
+    fn invalidate_together(&mut self, graph: &Graph, indices: &[u32]) -> Result<bool, DbError> {
+        let mut ids: Vec<i64> = indices.iter().filter_map(|&index| graph.id(index)).collect();
+        ids.sort_unstable();
+        let transaction = self
+            .connection
+            .transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+        {
+            let mut references = transaction.prepare_cached("delete from Refs where referrer = ?")?;
+            for id in &ids {
+                let _rows = references.execute([id])?;
+            }
+            let mut referrer =
+                transaction.prepare_cached("select 1 from Refs where reference = ? limit 1")?;
+            let mut path = transaction.prepare_cached("delete from ValidPaths where id = ?")?;
+            for id in &ids {
+                if referrer.exists([id])? {
+                    // Dropped, the transaction changes nothing.
+                    return Ok(false);
+                }
+                let _rows = path.execute([id])?;
+            }
+        }
+        transaction.commit()?;
+        Ok(true)
     }
 }

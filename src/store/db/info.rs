@@ -132,6 +132,18 @@ impl Database {
         }))
     }
 
+    /// Hash and size of the archive of `path`, without the rest; nothing when it isn't valid.
+    pub fn content(&self, path: &StorePath) -> Result<Option<(StorePath, NarHash)>, DbError> {
+        let Some((hash, size)) = self.nar(path)? else {
+            return Ok(None);
+        };
+        let sha256 = sha256(&hash).ok_or_else(|| DbError::BadHash {
+            path: path.absolute(&self.store_dir),
+            hash: hash.chars().take(100).collect(),
+        })?;
+        Ok(Some((path.clone(), NarHash { sha256, size })))
+    }
+
     /// What `path` refers to, in order. A path that isn't valid refers to nothing.
     pub fn references(&self, path: &StorePath) -> Result<Vec<StorePath>, DbError> {
         let sql = "select path from Refs join ValidPaths on id = reference where referrer = ? order by path";

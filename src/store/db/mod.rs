@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use nix::fcntl::{Flock, FlockArg};
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::{Connection, OptionalExtension, ffi};
 
 mod closure;
 mod graph;
@@ -26,12 +26,18 @@ pub use info::{DerivationOutputs, PathInfo};
 /// The only schema that is read and written: that of Nix since 2.4.
 const SCHEMA: u32 = 10;
 
+/// Pages of the database that are held in memory. What a large transaction changes beyond that goes to the disk twice.
+const CACHE_KIB: i64 = 24 << 10;
+
 /// Why the database can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum DbError {
     /// SQLite refused.
     #[error("the store's database: {0}")]
-    Sqlite(#[from] rusqlite::Error),
+    Sqlite(#[source] rusqlite::Error),
+    /// What processes share of the database has no room on the disk.
+    #[error("the store's database: No space left on device: `keel gc` frees what nothing needs")]
+    NoRoom(#[source] rusqlite::Error),
     /// A file beside the database can't be read or written.
     #[error("{0}: {1}")]
     File(String, #[source] io::Error),
@@ -72,6 +78,16 @@ pub enum DbError {
     },
 }
 
+impl From<rusqlite::Error> for DbError {
+    fn from(error: rusqlite::Error) -> Self {
+        let code = error.sqlite_error().map(|error| error.extended_code);
+        match code {
+            Some(ffi::SQLITE_IOERR_SHMSIZE | ffi::SQLITE_FULL) => Self::NoRoom(error),
+            _ => Self::Sqlite(error),
+        }
+    }
+}
+
 /// The open database. Nix's "big lock" is held shared, so that Nix doesn't change the schema meanwhile.
 #[derive(Debug)]
 pub struct Database {
@@ -102,8 +118,10 @@ impl Database {
         // WAL as Nix has it. FULL, because a profile is switched to a system right after its registration: a power
         // cut must not forget the one and keep the other, or the next collection would delete that system.
         connection.execute_batch(
-            "pragma journal_mode = wal; pragma synchronous = full; pragma foreign_keys = on;",
+            "pragma journal_mode = wal; pragma synchronous = full; pragma foreign_keys = on; \
+             pragma temp_store = memory;",
         )?;
+        connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
         if !known {
             connection.execute_batch(&format!(
                 "begin exclusive; {} commit;",

@@ -27,6 +27,9 @@ pub enum AtermProblem {
     /// The text ends within a string.
     #[error("a string without its end")]
     EndlessString,
+    /// A byte that Nix writes in another way.
+    #[error("a byte of a string is written as Nix doesn't write it")]
+    Unusual,
     /// Something behind the derivation.
     #[error("something stands behind the derivation")]
     Trailing,
@@ -312,9 +315,11 @@ impl Reader<'_> {
                         b'n' => b'\n',
                         b'r' => b'\r',
                         b't' => b'\t',
-                        other => other,
+                        b'"' | b'\\' => escaped,
+                        _ => return Err(self.error(AtermProblem::Unusual)),
                     });
                 }
+                b'\n' | b'\r' | b'\t' => return Err(self.error(AtermProblem::Unusual)),
                 _ => text.push(byte),
             }
         }

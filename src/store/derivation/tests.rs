@@ -118,6 +118,8 @@ fn what_nix_would_not_write_is_refused_with_its_place() {
             "content-addressed",
         ),
         ("\"2\")])", "\"2\")])x", "behind"),
+        ("\"2\")])", "\"\\2\")])", "as Nix doesn't write it"),
+        ("\"2\")])", "\"\t\")])", "as Nix doesn't write it"),
         ("\"2\")])", "\"2", "without its end"),
     ] {
         let text = good.replace(from, to);

@@ -6,6 +6,7 @@
 
 pub mod generations;
 mod mark;
+mod reserve;
 mod server;
 mod settings;
 mod sweep;
@@ -26,10 +27,11 @@ use super::lock::Access;
 use super::locks::{gc_lock_path, take_gc_lock};
 use super::roots::{self, Root, RootKind, RootsError};
 use super::{Layout, StorePath, files};
+use reserve::Reserve;
 use server::Server;
 
 /// Paths that are made invalid in one transaction.
-const BATCH: usize = 2000;
+const BATCH: usize = 10_000;
 /// What is in the store directory under no name of a store path may be somebody's work until it is this old.
 const FOREIGN_AGE: Duration = Duration::from_hours(1);
 
@@ -110,6 +112,7 @@ pub fn collect(
 ) -> Result<Report, GcError> {
     let lock_path = gc_lock_path(layout);
     let _lock = take_gc_lock(layout, Access::Exclusive, waiting).map_err(GcError::at(&lock_path))?;
+    let reserve = Reserve::release(layout, options.dry_run)?;
     let database = Database::open(&layout.physical(&layout.database_dir()), layout.store_dir())?;
     let server = Server::start(layout).map_err(GcError::at(&lock_path.with_file_name("gc-socket")))?;
     let found = roots::find(layout)?;
@@ -151,7 +154,9 @@ pub fn collect(
         collection.unregistered()?;
         collection.contents()?;
     }
-    Ok(collection.report)
+    let report = collection.report;
+    reserve.restore();
+    Ok(report)
 }
 
 /// The valid paths that each root keeps, without deleting anything: for `keel store roots`.

@@ -2,10 +2,7 @@
 //!
 //! Format: E. Dolstra, "The Purely Functional Software Deployment Model", figure 5.2.
 
-use std::fs::File;
-use std::io::{self, Read, Write};
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::io::{self, Write};
 use std::path::Path;
 
 use sha2::{Digest, Sha256};
@@ -15,9 +12,11 @@ pub mod pipeline;
 pub mod read;
 #[cfg(feature = "tools")]
 mod unpack;
+mod write;
 
 #[cfg(feature = "tools")]
 pub use unpack::{UnpackError, unpack};
+pub use write::Archiver;
 
 const MAGIC: &[u8] = b"nix-archive-1";
 pub(crate) const BUFFER: usize = 256 * 1024;
@@ -44,8 +43,7 @@ pub enum NarError {
 
 /// Writes the archive of the file, link or tree at `path` to `sink`.
 pub fn write(path: &Path, sink: &mut dyn Write) -> Result<(), NarError> {
-    string(sink, MAGIC)?;
-    node(path, sink, &mut vec![0; BUFFER])
+    Archiver::default().write(path, sink)
 }
 
 /// SHA-256 and size of an archive.
@@ -62,7 +60,17 @@ pub fn hash(path: &Path, also: &mut dyn FnMut(&[u8])) -> Result<NarHash, NarErro
     hash_written(also, |sink| write(path, sink))
 }
 
-/// Hash and size of the archive that `writer` writes. `also` sees every byte too.
+impl Archiver {
+    /// Hash and size of the archive of what lies at `path`.
+    ///
+    /// # Errors
+    /// What can't be read or archived.
+    pub fn hash(&mut self, path: &Path) -> Result<NarHash, NarError> {
+        hash_written(&mut |_| {}, |sink| self.write(path, sink))
+    }
+}
+
+/// Hash and size of the archive that `writer` writes, in large pieces. `also` sees every byte too.
 pub fn hash_written(
     also: &mut dyn FnMut(&[u8]),
     writer: impl FnOnce(&mut dyn Write) -> Result<(), NarError>,
@@ -72,10 +80,7 @@ pub fn hash_written(
         size: 0,
         also,
     };
-    let mut buffered = io::BufWriter::with_capacity(BUFFER, &mut sink);
-    writer(&mut buffered)?;
-    buffered.flush()?;
-    drop(buffered);
+    writer(&mut sink)?;
     Ok(NarHash {
         sha256: sink.sha256.finalize().into(),
         size: sink.size,
@@ -101,86 +106,6 @@ impl Write for HashSink<'_> {
     }
 }
 
-fn node(path: &Path, sink: &mut dyn Write, buffer: &mut [u8]) -> Result<(), NarError> {
-    let failed = |error| NarError::Read(path.display().to_string(), error);
-    let metadata = path.symlink_metadata().map_err(failed)?;
-    strings(sink, &[b"(", b"type"])?;
-    if metadata.is_file() {
-        string(sink, b"regular")?;
-        if metadata.permissions().mode() & 0o100 != 0 {
-            strings(sink, &[b"executable", b""])?;
-        }
-        string(sink, b"contents")?;
-        contents(path, metadata.size(), sink, buffer)?;
-    } else if metadata.is_symlink() {
-        let target = std::fs::read_link(path).map_err(failed)?;
-        strings(sink, &[b"symlink", b"target", target.as_os_str().as_bytes()])?;
-    } else if metadata.is_dir() {
-        string(sink, b"directory")?;
-        let mut names = std::fs::read_dir(path)
-            .and_then(|entries| {
-                entries
-                    .map(|entry| entry.map(|e| e.file_name()))
-                    .collect::<io::Result<Vec<_>>>()
-            })
-            .map_err(failed)?;
-        names.sort_unstable();
-        for name in names {
-            strings(sink, &[b"entry", b"(", b"name", name.as_bytes(), b"node"])?;
-            node(&path.join(&name), sink, buffer)?;
-            string(sink, b")")?;
-        }
-    } else {
-        return Err(NarError::UnsupportedType(path.display().to_string()));
-    }
-    string(sink, b")")
-}
-
-fn contents(path: &Path, size: u64, sink: &mut dyn Write, buffer: &mut [u8]) -> Result<(), NarError> {
-    let failed = |error| NarError::Read(path.display().to_string(), error);
-    let mut file = File::options()
-        .read(true)
-        .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC)
-        .open(path)
-        .map_err(failed)?;
-    sink.write_all(&size.to_le_bytes())?;
-    let mut seen = 0u64;
-    loop {
-        let count = match file.read(buffer) {
-            Ok(0) => break,
-            Ok(count) => count,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(failed(error)),
-        };
-        sink.write_all(buffer.get(..count).unwrap_or_default())?;
-        seen += count as u64;
-    }
-    // A length that disagrees with the bytes would make an archive that reads as something else.
-    if seen != size {
-        return Err(NarError::Changed(path.display().to_string()));
-    }
-    padding(sink, size)
-}
-
-fn strings(sink: &mut dyn Write, all: &[&[u8]]) -> Result<(), NarError> {
-    all.iter().try_for_each(|bytes| string(sink, bytes))
-}
-
-fn string(sink: &mut dyn Write, bytes: &[u8]) -> Result<(), NarError> {
-    sink.write_all(&(bytes.len() as u64).to_le_bytes())?;
-    sink.write_all(bytes)?;
-    padding(sink, bytes.len() as u64)
-}
-
-fn padding(sink: &mut dyn Write, size: u64) -> Result<(), NarError> {
-    let missing = (8 - size % 8) % 8;
-    Ok(sink.write_all(
-        [0u8; 8]
-            .get(..usize::try_from(missing).unwrap_or(0))
-            .unwrap_or_default(),
-    )?)
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(
@@ -189,6 +114,8 @@ mod tests {
         clippy::indexing_slicing,
         unused_results
     )]
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::ffi::OsString;
-use std::fs::{self, File, Metadata};
+use std::fs::{self, File, FileType, Metadata};
 use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
@@ -10,14 +10,18 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Mutex, PoisonError};
 
-use super::{BUFFER, NarError, padding, string, strings};
+use super::write::{DEPTH_MAX, Out};
+use super::{BUFFER, NarError};
 
-/// How far the walk may be ahead: so many files lie in memory, or are open.
-const AHEAD: usize = 128;
+/// Steps and files are handed over in batches: a thread that is woken for each costs more than the files.
+const BATCH_STEPS: usize = 128;
+const BATCH_FILES: usize = 32;
+/// How many batches the walk may be ahead: so many files lie in memory, or are open.
+const AHEAD: usize = 4;
 /// A file of at most so many bytes is held in memory; a larger one is read again, from the page cache.
 const SMALL: u64 = 64 * 1024;
-/// Deeper trees are refused: they are walked by recursion.
-const DEPTH_MAX: usize = 256;
+/// A file of so many bytes is worth a thread that reads while another hashes.
+const LARGE: u64 = 4 << 20;
 
 /// A file's contents, on their way to the archive.
 #[derive(Debug)]
@@ -40,9 +44,9 @@ pub trait Visitor: Sync {
         Ok(())
     }
 
-    /// A file: gives what is archived.
-    fn file(&self, source: &Path, _relative: &Path, _executable: bool) -> io::Result<Contents> {
-        read(source)
+    /// A file that is open: gives what is archived.
+    fn file(&self, source: File, metadata: &Metadata, _relative: &Path) -> io::Result<Contents> {
+        read(source, metadata)
     }
 
     /// Everything in a directory is done.
@@ -57,19 +61,22 @@ pub struct Only;
 
 impl Visitor for Only {}
 
-/// Opens a file, and reads it when it's small.
+/// Whether a file's owner may execute it.
+pub fn is_executable(metadata: &Metadata) -> bool {
+    metadata.permissions().mode() & 0o100 != 0
+}
+
+/// Reads a file when it's small.
 ///
 /// # Errors
-/// When it can't be read; when it's a link.
-pub fn read(source: &Path) -> io::Result<Contents> {
-    let mut file = open(source)?;
-    let size = file.metadata()?.size();
+/// When it can't be read.
+pub fn read(mut source: File, metadata: &Metadata) -> io::Result<Contents> {
+    let size = metadata.size();
     if size > SMALL {
-        return Ok(Contents::File(file, size));
+        return Ok(Contents::File(source, size));
     }
-    // One byte more shows that it has grown.
-    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0) + 1);
-    let _count = file.read_to_end(&mut bytes)?;
+    let mut bytes = vec![0; usize::try_from(size).unwrap_or(0)];
+    source.read_exact(&mut bytes)?;
     Ok(Contents::Bytes(bytes))
 }
 
@@ -81,7 +88,7 @@ pub(crate) fn open(source: &Path) -> io::Result<File> {
         .open(source)
 }
 
-/// Writes the archive of the tree at `top` to `sink`, like [`super::write`], with `workers` threads beside the caller's.
+/// Writes the archive of the tree at `top` to `sink`, like [`super::write()`], with `workers` threads beside the caller's.
 ///
 /// # Errors
 /// What can't be read or archived, and what `visitor` says.
@@ -99,12 +106,14 @@ pub fn write(
         let _walker = scope.spawn(move || {
             let mut walk = Walk {
                 visitor,
-                steps: steps_in,
-                jobs: jobs_in,
+                steps_in,
+                jobs_in,
+                steps: Vec::new(),
+                jobs: Vec::new(),
                 files: 0,
             };
             // Whoever hashes has seen an error, and left.
-            let _left = walk.node(top, &mut PathBuf::new(), 0);
+            let _left = walk.whole(top);
         });
         for _ in 0..workers.max(1) {
             let (jobs, done_in) = (&jobs, done_in.clone());
@@ -127,17 +136,12 @@ pub fn write(
 struct Job {
     number: usize,
     relative: PathBuf,
-    executable: bool,
 }
 
 enum Step {
     Directory,
     Entry(OsString),
-    File {
-        number: usize,
-        executable: bool,
-        relative: PathBuf,
-    },
+    File { number: usize, relative: PathBuf },
     Symlink(PathBuf),
     Leave(PathBuf),
     Failed(NarError),
@@ -145,8 +149,10 @@ enum Step {
 
 struct Walk<'v> {
     visitor: &'v dyn Visitor,
-    steps: SyncSender<Step>,
-    jobs: Sender<Job>,
+    steps_in: SyncSender<Vec<Step>>,
+    jobs_in: Sender<Vec<Job>>,
+    steps: Vec<Step>,
+    jobs: Vec<Job>,
     files: usize,
 }
 
@@ -154,24 +160,62 @@ struct Walk<'v> {
 struct Left;
 
 impl Walk<'_> {
-    fn step(&self, step: Step) -> Result<(), Left> {
-        self.steps.send(step).map_err(|_| Left)
+    fn whole(&mut self, top: &Path) -> Result<(), Left> {
+        match top.symlink_metadata() {
+            Ok(metadata) => self.node(top, metadata.file_type(), &mut PathBuf::new(), 0)?,
+            Err(error) => self.fail(top, error)?,
+        }
+        self.hand_over()
     }
 
-    fn fail(&self, path: &Path, error: io::Error) -> Result<(), Left> {
-        self.step(Step::Failed(NarError::Read(path.display().to_string(), error)))?;
+    fn hand_over(&mut self) -> Result<(), Left> {
+        // The steps first: their channel alone has an end.
+        self.steps_in
+            .send(std::mem::take(&mut self.steps))
+            .map_err(|_| Left)?;
+        self.jobs_in
+            .send(std::mem::take(&mut self.jobs))
+            .map_err(|_| Left)
+    }
+
+    fn step(&mut self, step: Step) -> Result<(), Left> {
+        self.steps.push(step);
+        if self.steps.len() >= BATCH_STEPS || self.jobs.len() >= BATCH_FILES {
+            self.hand_over()?;
+        }
+        Ok(())
+    }
+
+    fn fail(&mut self, path: &Path, error: io::Error) -> Result<(), Left> {
+        self.failed(NarError::Read(path.display().to_string(), error))
+    }
+
+    fn failed(&mut self, error: NarError) -> Result<(), Left> {
+        self.steps.push(Step::Failed(error));
+        self.hand_over()?;
         Err(Left)
     }
 
-    fn node(&mut self, path: &Path, relative: &mut PathBuf, depth: usize) -> Result<(), Left> {
-        let metadata = match path.symlink_metadata() {
-            Ok(metadata) => metadata,
-            Err(error) => return self.fail(path, error),
-        };
-        if metadata.is_file() {
-            return self.file(&metadata, relative);
+    fn node(
+        &mut self,
+        path: &Path,
+        kind: FileType,
+        relative: &mut PathBuf,
+        depth: usize,
+    ) -> Result<(), Left> {
+        if kind.is_file() {
+            let number = self.files;
+            self.files += 1;
+            self.jobs.push(Job {
+                number,
+                relative: relative.clone(),
+            });
+            return self.step(Step::File {
+                number,
+                relative: relative.clone(),
+            });
         }
-        if metadata.is_symlink() {
+        if kind.is_symlink() {
             let target = fs::read_link(path);
             let seen = target.and_then(|target| self.visitor.symlink(relative, &target).map(|()| target));
             return match seen {
@@ -179,11 +223,8 @@ impl Walk<'_> {
                 Err(error) => self.fail(path, error),
             };
         }
-        if !metadata.is_dir() {
-            self.step(Step::Failed(NarError::UnsupportedType(
-                path.display().to_string(),
-            )))?;
-            return Err(Left);
+        if !kind.is_dir() {
+            return self.failed(NarError::UnsupportedType(path.display().to_string()));
         }
         if depth >= DEPTH_MAX {
             return self.fail(path, io::Error::other("directories lie too deep in each other"));
@@ -194,53 +235,55 @@ impl Walk<'_> {
             Ok(names) => names,
             Err(error) => return self.fail(path, error),
         };
-        for name in names {
+        for (name, kind) in names {
             self.step(Step::Entry(name.clone()))?;
             relative.push(&name);
-            let inside = self.node(&path.join(&name), relative, depth + 1);
+            let inside = self.node(&path.join(&name), kind, relative, depth + 1);
             let _was = relative.pop();
             inside?;
         }
         self.step(Step::Leave(relative.clone()))
     }
-
-    fn file(&mut self, metadata: &Metadata, relative: &Path) -> Result<(), Left> {
-        let executable = metadata.permissions().mode() & 0o100 != 0;
-        let number = self.files;
-        self.files += 1;
-        self.step(Step::File {
-            number,
-            executable,
-            relative: relative.to_owned(),
-        })?;
-        let job = Job {
-            number,
-            relative: relative.to_owned(),
-            executable,
-        };
-        self.jobs.send(job).map_err(|_| Left)
-    }
 }
 
-fn names(directory: &Path) -> io::Result<Vec<OsString>> {
+fn names(directory: &Path) -> io::Result<Vec<(OsString, FileType)>> {
     let mut names = fs::read_dir(directory)?
-        .map(|entry| entry.map(|entry| entry.file_name()))
+        .map(|entry| {
+            let entry = entry?;
+            Ok((entry.file_name(), entry.file_type()?))
+        })
         .collect::<io::Result<Vec<_>>>()?;
-    names.sort_unstable();
+    names.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
     Ok(names)
 }
 
-type Done = (usize, io::Result<Contents>);
+/// What is archived of a file, and whether it's executable.
+type Visited = io::Result<(Contents, bool)>;
 
-fn work(top: &Path, jobs: &Mutex<Receiver<Job>>, done: &Sender<Done>, visitor: &dyn Visitor) {
+type Done = Vec<(usize, Visited)>;
+
+fn work(top: &Path, jobs: &Mutex<Receiver<Vec<Job>>>, done: &Sender<Done>, visitor: &dyn Visitor) {
     loop {
-        let job = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok(job) = job else { return };
-        let contents = visitor.file(&below(top, &job.relative), &job.relative, job.executable);
-        if done.send((job.number, contents)).is_err() {
+        let batch = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok(batch) = batch else { return };
+        let results = batch
+            .into_iter()
+            .map(|job| (job.number, visit(top, &job.relative, visitor)))
+            .collect();
+        if done.send(results).is_err() {
             return;
         }
     }
+}
+
+fn visit(top: &Path, relative: &Path, visitor: &dyn Visitor) -> Visited {
+    let file = open(&below(top, relative))?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(io::Error::other("it was a file, and isn't any more"));
+    }
+    let contents = visitor.file(file, &metadata, relative)?;
+    Ok((contents, is_executable(&metadata)))
 }
 
 /// The top alone has an empty relative path, and no slash after it: it may be a file.
@@ -255,78 +298,49 @@ fn below(top: &Path, relative: &Path) -> PathBuf {
 fn archive(
     top: &Path,
     sink: &mut dyn Write,
-    steps: Receiver<Step>,
+    steps: Receiver<Vec<Step>>,
     done: &Receiver<Done>,
     visitor: &dyn Visitor,
 ) -> Result<(), NarError> {
-    let mut early: HashMap<usize, io::Result<Contents>> = HashMap::new();
+    let mut early: HashMap<usize, Visited> = HashMap::new();
     let mut buffer = vec![0; BUFFER];
+    let mut out = Out::new(sink, &mut buffer);
     // For each directory that is open, and the top: what ends it is written when it ends.
     let mut depth = 0usize;
-    string(sink, super::MAGIC)?;
-    for step in steps {
+    out.string(super::MAGIC)?;
+    for step in steps.into_iter().flatten() {
         match step {
             Step::Directory => {
-                strings(sink, &[b"(", b"type", b"directory"])?;
+                out.strings(&[b"(", b"type", b"directory"])?;
                 depth += 1;
                 continue;
             }
             Step::Entry(name) => {
-                strings(sink, &[b"entry", b"(", b"name", name.as_bytes(), b"node"])?;
+                out.strings(&[b"entry", b"(", b"name", name.as_bytes(), b"node"])?;
                 continue;
             }
             Step::Symlink(target) => {
-                strings(
-                    sink,
-                    &[
-                        b"(",
-                        b"type",
-                        b"symlink",
-                        b"target",
-                        target.as_os_str().as_bytes(),
-                    ],
-                )?;
+                let target = target.as_os_str().as_bytes();
+                out.strings(&[b"(", b"type", b"symlink", b"target", target])?;
             }
-            Step::File {
-                number,
-                executable,
-                relative,
-            } => {
-                let failed = |error| NarError::Read(below(top, &relative).display().to_string(), error);
+            Step::File { number, relative } => {
+                let path = || below(top, &relative);
                 let contents = loop {
                     if let Some(contents) = early.remove(&number) {
                         break contents;
                     }
                     match done.recv() {
-                        Ok((number, contents)) => drop(early.insert(number, contents)),
+                        Ok(results) => early.extend(results),
                         Err(_) => break Err(io::Error::other("a thread that reads files has ended")),
                     }
                 };
-                strings(sink, &[b"(", b"type", b"regular"])?;
-                if executable {
-                    strings(sink, &[b"executable", b""])?;
-                }
-                string(sink, b"contents")?;
-                match contents.map_err(failed)? {
-                    Contents::Bytes(bytes) => string(sink, &bytes)?,
-                    Contents::File(mut file, size) => {
-                        sink.write_all(&size.to_le_bytes())?;
-                        let mut seen = 0;
-                        loop {
-                            let count = match file.read(&mut buffer) {
-                                Ok(0) => break,
-                                Ok(count) => count,
-                                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                                Err(error) => return Err(failed(error)),
-                            };
-                            seen += count as u64;
-                            sink.write_all(buffer.get(..count).unwrap_or_default())?;
-                        }
-                        if seen != size {
-                            return Err(NarError::Changed(below(top, &relative).display().to_string()));
-                        }
-                        padding(sink, size)?;
-                    }
+                let (contents, executable) =
+                    contents.map_err(|error| NarError::Read(path().display().to_string(), error))?;
+                out.file(executable)?;
+                match contents {
+                    Contents::Bytes(bytes) => out.string(&bytes)?,
+                    Contents::File(file, size) if size >= LARGE => out.contents_ahead(file, size, &path())?,
+                    Contents::File(mut file, size) => out.contents(&mut file, size, &path())?,
                 }
             }
             Step::Leave(relative) => {
@@ -338,10 +352,10 @@ fn archive(
             Step::Failed(error) => return Err(error),
         }
         // A node has ended, and with it the entry that it was.
-        string(sink, b")")?;
+        out.string(b")")?;
         if depth > 0 {
-            string(sink, b")")?;
+            out.string(b")")?;
         }
     }
-    Ok(())
+    out.finish()
 }
