@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{self, BufReader, BufWriter, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -15,15 +16,18 @@ use serde::{Deserialize, Serialize};
 
 use super::control::{self, Control, Graph};
 use super::deb::{self, Deb, DebError};
-use super::dpkg::{Dpkg, DpkgError};
+use super::dpkg::{self, Dpkg, DpkgError};
 use super::pack::{self, PackError};
 use super::stub;
 use super::unpack::{self, UnpackError};
+use crate::init::modules::glob_match;
 
 /// Where the root is made.
 const ROOT: &str = "/build/root";
 /// Where the packages lie in it, their archives already unpacked. Nothing below `/run` is packed.
 const DEBS: &str = "run/keel";
+/// What the root shows of the kernel, as the sandbox does.
+const KERNEL_VIEWS: [&str; 2] = ["dev", "proc"];
 /// What the layer is compressed by: the fastest level.
 pub(super) const ZSTD_LEVEL: i32 = 1;
 /// Says that nothing is started while packages are installed (Debian policy, section 9.3.3.2).
@@ -122,6 +126,9 @@ pub fn build() -> Result<(), BuilderError> {
             .map(PathBuf::from)
             .ok_or_else(|| BuilderError::NoLayer(format!("the variable {name} is missing")))
     };
+    if std::process::id() != 1 {
+        return Err(BuilderError::NoLayer("here is no sandbox".to_owned()));
+    }
     let (description, out) = (variable("layerPath")?, variable("out")?);
     let text = fs::read(&description).map_err(at(&description))?;
     let layer: Description = serde_json::from_slice(&text)?;
@@ -145,11 +152,13 @@ pub fn build() -> Result<(), BuilderError> {
         Some((path, file)) => {
             let failed = |error: UnpackError| BuilderError::Unpack(path.clone(), error.to_string());
             let mut stream = zstd::Decoder::new(file).map_err(at(path))?;
-            unpack::unpack(&mut stream, Path::new("/")).map_err(failed)?;
+            unpack::unpack(&mut stream, Path::new("/"), &|_| false).map_err(failed)?;
         }
-        None => bootstrap(&packages)?,
+        None => bootstrap(&layer, &packages)?,
     }
     install(&layer, &packages)?;
+    let debs = Path::new("/").join(DEBS);
+    fs::remove_dir_all(&debs).map_err(at(&debs))?;
     let failed = at(&out);
     let encoder = zstd::Encoder::new(BufWriter::with_capacity(1 << 20, &mut output), ZSTD_LEVEL);
     let Ok(encoder) = encoder else {
@@ -159,7 +168,20 @@ pub fn build() -> Result<(), BuilderError> {
     encoder
         .finish()
         .and_then(|mut buffer| buffer.flush())
-        .map_err(failed)
+        .map_err(failed)?;
+    clear();
+    Ok(())
+}
+
+// The root served its purpose. Its files aren't written to the disk any more when they go before the output is brought there.
+fn clear() {
+    for entry in fs::read_dir("/").into_iter().flatten().flatten() {
+        let path = entry.path();
+        if !KERNEL_VIEWS.iter().any(|name| path.ends_with(name)) {
+            // What stays is removed with the sandbox.
+            let _ignored = fs::remove_dir_all(&path);
+        }
+    }
 }
 
 fn say(text: &str) {
@@ -184,7 +206,7 @@ fn make_root() -> Result<(), BuilderError> {
         fs::create_dir(&path).map_err(at(&path))?;
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).map_err(at(&path))?;
     }
-    for name in ["dev", "proc"] {
+    for name in KERNEL_VIEWS {
         let (source, target) = (Path::new("/").join(name), Path::new(ROOT).join(name));
         let flags = MsFlags::MS_BIND | MsFlags::MS_REC;
         mount(Some(&source), &target, None::<&str>, flags, None::<&str>)
@@ -283,7 +305,13 @@ fn essential(controls: &[Control]) -> BTreeSet<usize> {
 }
 
 // Unpacks what dpkg needs to run at all; it installs the same again.
-fn bootstrap(packages: &[Package]) -> Result<(), BuilderError> {
+fn bootstrap(layer: &Description, packages: &[Package]) -> Result<(), BuilderError> {
+    // dpkg would leave there what it doesn't install itself.
+    let excluded = |path: &Path| {
+        let path = Path::new("/").join(path);
+        let mut patterns = layer.exclude.iter();
+        patterns.any(|pattern| glob_match(pattern.as_bytes(), path.as_os_str().as_bytes()))
+    };
     let controls = controls(packages);
     let essential = essential(&controls);
     if essential.is_empty() {
@@ -302,7 +330,7 @@ fn bootstrap(packages: &[Package]) -> Result<(), BuilderError> {
         let mut deb = Deb::new(file).map_err(failed)?;
         let _control = deb.control().map_err(failed)?;
         let mut data = deb.archive("data.tar").map_err(failed)?;
-        unpack::unpack(&mut data, Path::new("/"))
+        unpack::unpack(&mut data, Path::new("/"), &excluded)
             .map_err(|error| BuilderError::Unpack(path.to_owned(), error.to_string()))?;
     }
     for directory in ["info", "parts", "triggers", "updates", "alternatives"] {
@@ -371,7 +399,7 @@ fn install(layer: &Description, packages: &[Package]) -> Result<(), BuilderError
     }
     configure_kernels(&dpkg, &waiting, &controls)?;
     dpkg.run(&["--configure", "--pending"], &[])?;
-    dpkg.check()?;
+    dpkg::check()?;
     fs::remove_file(POLICY_PATH).map_err(at(POLICY_PATH))
 }
 

@@ -3,7 +3,6 @@
 use std::collections::VecDeque;
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 /// Lines of a failed script's output that are said again.
@@ -129,17 +128,16 @@ impl Dpkg {
         }
         Err(words.failure(&action.join(" "), &status.to_string()))
     }
+}
 
-    /// Checks that every package of the database is installed.
-    pub(super) fn check(&self) -> Result<(), DpkgError> {
-        let path = PathBuf::from("/var/lib/dpkg/status");
-        let text = std::fs::read(path).map_err(DpkgError::Database)?;
-        let bad = unfinished(&String::from_utf8_lossy(&text));
-        if bad.is_empty() {
-            Ok(())
-        } else {
-            Err(DpkgError::Unfinished(bad.join(", ")))
-        }
+/// Checks that every package of the root's database is installed.
+pub(super) fn check() -> Result<(), DpkgError> {
+    let text = std::fs::read("/var/lib/dpkg/status").map_err(DpkgError::Database)?;
+    let bad = unfinished(&String::from_utf8_lossy(&text));
+    if bad.is_empty() {
+        Ok(())
+    } else {
+        Err(DpkgError::Unfinished(bad.join(", ")))
     }
 }
 

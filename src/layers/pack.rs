@@ -373,7 +373,7 @@ mod tests {
         assert_eq!(plain, stripped);
         assert_eq!(said.len(), 3, "{said:?}");
         let directory = tempfile::tempdir().unwrap();
-        super::super::unpack::unpack(&mut plain.as_slice(), directory.path()).unwrap();
+        super::super::unpack::unpack(&mut plain.as_slice(), directory.path(), &|_| false).unwrap();
         let metadata = directory.path().join("usr/bin/b").metadata().unwrap();
         assert_eq!((metadata.mtime(), metadata.nlink()), (1000, 2));
     }

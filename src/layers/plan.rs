@@ -118,7 +118,7 @@ pub struct Request<'a> {
 /// The layers of a request.
 #[derive(Debug)]
 pub struct Layers {
-    layers: Vec<Layer>,
+    all: Vec<Layer>,
     keel: StorePath,
     files: Vec<StorePath>,
     key: Key,
@@ -195,7 +195,7 @@ impl Layers {
         let date = lock.request.date.to_string().into_bytes();
         let key = Key::of([setuid, date].into_iter().chain(named));
         Ok(Self {
-            layers,
+            all: layers,
             keel,
             files,
             key,
@@ -216,7 +216,7 @@ impl Layers {
     /// When the database can't be read.
     pub fn must_be_built(&self, layout: &Layout) -> Result<bool, LayersError> {
         let database = Database::open(&layout.physical(&layout.database_dir()), layout.store_dir())?;
-        match self.layers.last() {
+        match self.all.last() {
             Some(last) => Ok(!database.is_valid(&last.output)?),
             None => Ok(false),
         }
@@ -286,7 +286,7 @@ pub fn realise(
     if let Some(parts) = layers.find(layout, request.lock)? {
         return Ok(parts);
     }
-    let Some(last) = layers.layers.last() else {
+    let Some(last) = layers.all.last() else {
         return Err(LayersError::Empty);
     };
     if layers.must_be_built(layout)? {
@@ -311,7 +311,7 @@ pub fn realise(
 fn write(layout: &Layout, layers: &Layers) -> Result<(), LayersError> {
     let mut addition = Addition::begin(layout, &mut |_| {})?;
     let mut library = Library::new(layout);
-    for (number, layer) in layers.layers.iter().enumerate() {
+    for (number, layer) in layers.all.iter().enumerate() {
         let mut derivation = layer.derivation.clone();
         let _path = library.add(
             &mut addition,
@@ -328,7 +328,7 @@ fn failed(layers: &Layers, error: RealiseError) -> LayersError {
     if let RealiseError::Failed(failure) = &error
         && let Cause::Ended { log, .. } = &failure.cause
         && let Some(layer) = layers
-            .layers
+            .all
             .iter()
             .position(|layer| layer.path == failure.derivation)
         && let Some(from) = failure.last.iter().rposition(|line| line.starts_with(SAYS))
@@ -352,12 +352,12 @@ fn keep(layout: &Layout, layers: &Layers) -> Result<(), LayersError> {
         move |source| LayersError::File { path, source }
     };
     std::fs::create_dir_all(&directory).map_err(failed(&directory))?;
-    for (number, layer) in layers.layers.iter().enumerate() {
+    for (number, layer) in layers.all.iter().enumerate() {
         let link = directory.join(number.to_string());
         let target = layer.output.absolute(layout.store_dir());
         files::link_atomically(target.as_ref(), &link).map_err(failed(&link))?;
     }
-    let mut number = layers.layers.len();
+    let mut number = layers.all.len();
     loop {
         let link = directory.join(number.to_string());
         match std::fs::remove_file(&link) {

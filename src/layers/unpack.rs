@@ -59,13 +59,18 @@ struct Job {
 
 /// Unpacks the archive that `source` brings below `root`. What is there gives way, but a directory, or a link to one, stays a place
 /// for what belongs into it, as dpkg has it.
-pub(super) fn unpack(source: &mut dyn Read, root: &Path) -> Result<(), UnpackError> {
+/// Paths that `skip` names, relative to the root, stay away.
+pub(super) fn unpack(
+    source: &mut dyn Read,
+    root: &Path,
+    skip: &dyn Fn(&Path) -> bool,
+) -> Result<(), UnpackError> {
     let (sender, receiver) = sync_channel(QUEUE);
     let receiver = Mutex::new(receiver);
     let mut late = Late::default();
     std::thread::scope(|scope| {
         let workers: Vec<_> = (0..THREADS).map(|_| scope.spawn(|| work(&receiver))).collect();
-        let read = members(source, root, &sender, &mut late);
+        let read = members(source, (root, skip), &sender, &mut late);
         // The threads end when nobody can send any more.
         drop(sender);
         let mut worked = Ok(());
@@ -114,14 +119,18 @@ fn work(receiver: &Mutex<Receiver<Job>>) -> Result<(), UnpackError> {
 
 fn members(
     source: &mut dyn Read,
-    root: &Path,
+    (root, skip): (&Path, &dyn Fn(&Path) -> bool),
     sender: &SyncSender<Job>,
     late: &mut Late,
 ) -> Result<(), UnpackError> {
     let device = root.metadata().map_err(at(root))?.dev();
     let mut archive = Archive::new(io::BufReader::with_capacity(1 << 20, source));
     while let Some(member) = archive.next()? {
-        let path = root.join(below(&member.path)?);
+        let path = below(&member.path)?;
+        if skip(&path) {
+            continue;
+        }
+        let path = root.join(path);
         let meta = Meta {
             mode: member.mode,
             uid: member.uid,

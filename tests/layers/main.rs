@@ -6,6 +6,7 @@
     unused_results
 )]
 
+mod beside;
 mod debs;
 mod store;
 
@@ -141,6 +142,8 @@ fn the_same_lock_gives_the_same_parts_in_two_stores_and_no_secret_in_any() {
         usr["bin/keel"].target.as_deref()
     );
     assert!(usr.contains_key("lib/keel/tools/dpkg"));
+    // What is excluded isn't left by the bootstrap either.
+    assert!(usr.contains_key("bin/bash") && !usr.keys().any(|path| path.starts_with("share/doc/bash")));
     assert_eq!(parts.kernel_version, "6.12.0-test");
     let names: Vec<_> = parts
         .packages

@@ -6,6 +6,7 @@ mod bench;
 mod boot;
 mod boot_bench;
 mod declared;
+mod build_bench;
 mod fallback;
 mod hibernate;
 mod host;
@@ -200,14 +201,21 @@ pub(crate) const ALL: &[Scenario] = &[
 ];
 
 /// What only `bench` runs, by the name that it's asked for with.
-pub(crate) const BENCHES: &[Scenario] = &[Scenario {
-    name: "bench-boot",
-    about: "early boot beside initramfs-tools and dracut",
-    run: |bench| {
-        keyslot_bench::keyslots(bench)?;
-        boot_bench::boot(bench)
+pub(crate) const BENCHES: &[Scenario] = &[
+    Scenario {
+        name: "bench-boot",
+        about: "early boot beside initramfs-tools and dracut",
+        run: |bench| {
+            keyslot_bench::keyslots(bench)?;
+            boot_bench::boot(bench)
+        },
     },
-}];
+    Scenario {
+        name: "bench-build",
+        about: "building a configuration beside mmdebstrap of the same packages",
+        run: build_bench::build,
+    },
+];
 
 /// Those that need neither a machine in QEMU nor keel's programs.
 pub(crate) const NATIVE: &[Native] = &[Native {

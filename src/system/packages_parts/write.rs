@@ -119,7 +119,7 @@ pub fn make(making: &Making<'_>, key: &Key, report: &mut dyn FnMut(Notice)) -> R
     ]
     .map(|(name, bytes)| (PathBuf::from(name), bytes))
     .into();
-    made.path = add(&mut addition, &made, files)?;
+    made.path = add(&mut addition, &made, &files)?;
     addition.commit()?;
     let trees = [
         (&made.usr, &parts.usr),
@@ -131,7 +131,7 @@ pub fn make(making: &Making<'_>, key: &Key, report: &mut dyn FnMut(Notice)) -> R
     Ok(made)
 }
 
-fn add(addition: &mut Addition, made: &Parts, files: Files) -> Result<StorePath, PartsError> {
+fn add(addition: &mut Addition, made: &Parts, files: &Files) -> Result<StorePath, PartsError> {
     let store = addition.layout().store_dir().to_owned();
     let linked = [
         ("usr", Some(&made.usr)),
