@@ -168,6 +168,7 @@ replays! {
     boot_json 300,
     cmdline 300,
     deb 100,
+    deb822 200,
     elf 300,
     generations 300,
     journal 300,

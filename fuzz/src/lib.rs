@@ -41,6 +41,8 @@ pub const TARGETS: &[Target] = &[
     #[cfg(feature = "tools")]
     ("deb", tools::deb),
     #[cfg(feature = "tools")]
+    ("deb822", tools::deb822),
+    #[cfg(feature = "tools")]
     ("generations", tools::generations),
     #[cfg(feature = "tools")]
     ("journal", tools::journal),

@@ -105,7 +105,7 @@ pub(crate) const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "thin-root",
-        about: "a root in a thin pool: an initrd without lvm says so, one with it boots",
+        about: "a root in a mirrored thin pool: an initrd without lvm says so, one with it boots, with one disk too",
         run: lvm::thin_root,
     },
     Scenario {
