@@ -28,6 +28,7 @@ if ! command -v cargo >/dev/null; then
     echo "Rust is missing: install it by rustup, then start again." >&2
     exit 1
 fi
-cargo build --locked --quiet --release --package qemu-tests
+# Both at once, so that what they share is built once, with all of its features.
+cargo build --locked --quiet --release --package qemu-tests --package keel
 suite=target/x86_64-unknown-linux-gnu/release/qemu-tests
 # Root file systems have owners, device nodes and capabilities, which take root to unpack.

@@ -7,6 +7,7 @@
 )]
 
 use std::fs;
+use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -92,6 +93,10 @@ fn a_hostile_builder_reaches_nothing_of_the_host() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let pid = std::process::id();
+    let socket = format!("keel-sandbox-test-{pid}");
+    let address = std::os::unix::net::SocketAddr::from_abstract_name(&socket).unwrap();
+    let _abstract = std::os::unix::net::UnixListener::bind_addr(&address).unwrap();
+    let key = keel::sys::keyring::add_logon_key(&format!("keel:{socket}"), b"secret").unwrap();
     // Each must fail; what succeeds says so.
     let attempts = [
         format!("cat {name}"),
@@ -122,6 +127,29 @@ fn a_hostile_builder_reaches_nothing_of_the_host() {
         "ipcs -m | grep 0x".into(),
         "cat /proc/1/environ | grep -a USER".into(),
         "dd if=/dev/zero of=/build/large bs=1M count=3".into(),
+        // Sockets without a file, and keys, of whoever started the build.
+        format!("grep {socket} /proc/net/unix"),
+        format!("grep {socket} /proc/keys"),
+        // The kernel's memory, another process's, and this machine's log.
+        "head -c 1 /proc/kcore".into(),
+        "head -c 1 /dev/mem".into(),
+        format!("echo x > /proc/{pid}/mem"),
+        // Other builds and their outputs: the store holds what it was shown, and that is nothing here.
+        "ls /nix/store | grep .".into(),
+        "ls -d /proc/[0-9]* | wc -l | grep -E '^[0-9]{2,}$'".into(),
+        // An output that is another name of a file of the host's, which would change with it.
+        "ln /bin/sh /nix/store/out".into(),
+        "mv /bin/sh /nix/store/out".into(),
+        // Namespaces within: what is root there is still nobody here.
+        "unshare -r -m mount -o remount,bind,rw /bin/sh && unshare -r -m sh -c 'echo x > /bin/sh'".into(),
+        format!("unshare -r -m sh -c 'umount -l /; cat {name}'"),
+        "unshare -r chroot /proc/1/root sh -c 'ls /home /usr'".into(),
+        "nsenter -t 1 -m ls /home".into(),
+        "modprobe loop || insmod /dev/null".into(),
+        "swapon /build/said || losetup /dev/loop0 /build/said".into(),
+        "renice -n -20 1".into(),
+        format!("ln -s {name} /build/link && cat /build/link"),
+        "echo 1 > /proc/sys/vm/drop_caches".into(),
     ];
     let lab = Lab::new();
     for attempt in &attempts {
@@ -138,6 +166,78 @@ fn a_hostile_builder_reaches_nothing_of_the_host() {
         chown(lab.at("root"), Some(lab.ids.first()), Some(lab.ids.first())).unwrap();
     }
     assert!(attempts.len() >= 20);
+    drop(key);
+}
+
+#[test]
+fn root_of_a_range_of_ids_is_nobody_outside_of_it() {
+    let secret = tempfile::tempdir().unwrap();
+    let host_file = secret.path().join("secret");
+    fs::write(&host_file, "secret of the host").unwrap();
+    let name = host_file.display();
+    let pid = std::process::id();
+    let busybox = fs::read("/usr/bin/busybox").unwrap();
+    let attempts = [
+        format!("cat {name}"),
+        format!("cat /proc/1/root{name}"),
+        format!("kill -0 {pid}"),
+        "mount -o remount,bind,rw /bin/sh; echo x >> /bin/sh".into(),
+        // What lies below is the sandbox's own; the host's busybox is looked at afterwards.
+        "umount -l /bin/sh; chmod 777 /bin/sh; echo x >> /bin/sh; false".into(),
+        "mknod /build/disk b 8 0".into(),
+        "mknod /build/memory c 1 1".into(),
+        "umount -l /proc; ls -d /home /usr /root".into(),
+        "mkdir /build/x; chroot /build/x / 2>/dev/null; cd ../../../..; ls -d home usr root".into(),
+        "date -s 2001-01-01 >/dev/null; date | grep 2001".into(),
+        "dmesg | grep .".into(),
+        "echo x > /proc/sys/kernel/core_pattern".into(),
+        "echo 1 > /proc/sys/vm/drop_caches".into(),
+        "insmod /dev/null".into(),
+        "ip link | grep -v -e LOOPBACK -e loopback | grep ': '".into(),
+        "mkdir /build/s; mount -t sysfs none /build/s && echo x > /build/s/power/state".into(),
+        "chown 70000 /build".into(),
+        "head -c 1 /proc/kcore".into(),
+        "swapon /build/said".into(),
+        "losetup /dev/loop0 /build/said".into(),
+    ];
+    let lab = Lab::new();
+    for attempt in &attempts {
+        let mut sandbox = lab.sandbox(&format!(
+            "if ({attempt}) >/build/said 2>&1; then echo REACHED; cat /build/said; fi"
+        ));
+        sandbox.is_root = true;
+        let (ended, log) = Lab::run(&sandbox, LIMITS);
+        assert!(
+            ended == Ended::Exited(0) && !log.contains("REACHED"),
+            "{attempt}: {ended:?}, {log}"
+        );
+        for (name, id) in [("root", 0), ("build", 1000)] {
+            fs::remove_dir_all(lab.at(name)).unwrap();
+            fs::create_dir(lab.at(name)).unwrap();
+            chown(
+                lab.at(name),
+                Some(lab.ids.first() + id),
+                Some(lab.ids.first() + id),
+            )
+            .unwrap();
+        }
+    }
+    assert!(fs::read("/usr/bin/busybox").unwrap() == busybox);
+}
+
+#[test]
+fn what_a_builder_leaves_running_is_gone_with_it() {
+    let lab = Lab::new();
+    let (ended, _) = lab
+        .script("setsid sleep 86425 >/dev/null 2>&1 </dev/null & (sleep 86425 >/dev/null 2>&1 &) & exit 0");
+    assert_eq!(ended, Ended::Exited(0));
+    let left = fs::read_dir("/proc")
+        .unwrap()
+        .filter_map(Result::ok)
+        .any(|entry| {
+            fs::read(entry.path().join("cmdline")).is_ok_and(|line| line.starts_with(b"sleep\x0086425"))
+        });
+    assert!(!left);
 }
 
 #[test]

@@ -7,7 +7,7 @@ mod nix_store;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -44,12 +44,13 @@ impl Again {
         }
     }
 
-    /// What lies in the store's directory, hidden names left out, and locks that nobody holds any more.
+    /// What lies in the store's directory; hidden names left out, locks that nobody holds any more, and where killed builders
+    /// worked.
     fn paths(&self) -> BTreeSet<String> {
         fs::read_dir(self.store.path("store"))
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .filter(|name| !name.starts_with('.') && !name.ends_with(".lock"))
+            .filter(|name| !name.starts_with('.') && !name.ends_with(".lock") && !name.ends_with(".chroot"))
             .collect()
     }
 
@@ -63,7 +64,12 @@ impl Again {
         let mut killed = 0;
         for point in &points {
             self.bring_back();
-            killed += usize::from(kills::kill_at(&command, point));
+            let kill = if arguments[0] == "build" {
+                kills::kill_any_at
+            } else {
+                kills::kill_at
+            };
+            killed += usize::from(kill(&command, point));
             self.store.nix_verifies();
             let verified = self.store.keel(&["store", "verify"]).output().unwrap();
             assert!(
@@ -138,6 +144,32 @@ fn a_deduplication_killed_anywhere_leaves_every_file_whole() {
     again.kill(&["store", "optimise"], &|_| {
         assert!(paths.iter().all(|path| is_there(path)));
     });
+}
+
+#[test]
+fn a_build_killed_anywhere_leaves_nothing_half_and_is_done_again() {
+    let store = NixStore::new();
+    fs::set_permissions(store.dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let tools = store.shell();
+    let expression = format!(
+        "let tools = builtins.storePath \"{tools}\"; run = name: script: derivation {{ inherit name; \
+         system = builtins.currentSystem; builder = \"${{tools}}/bin/sh\"; args = [ \"-c\" script ]; PATH = \"${{tools}}/bin\"; \
+         outputs = [ \"out\" \"dev\" ]; }}; \
+         in run \"second\" \"mkdir $out; echo ${{run \"first\" \"echo 1 >$out; echo 2 >$dev\"}} >$out/first; echo $out >$dev\""
+    );
+    let derivation = store.nix("nix-instantiate", &["-E", &expression]);
+    let derivation = derivation.trim();
+    symlink(derivation, store.path("var/nix/gcroots/derivation")).unwrap();
+    let again = Again::new(store);
+    again.kill(&["build", derivation], &|_| {});
+    run(&mut again.store.keel(&["gc"]));
+    let left = fs::read_dir(again.store.path("store")).unwrap();
+    let left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
+    assert!(
+        left.iter()
+            .all(|name| !name.to_string_lossy().ends_with(".chroot")),
+        "{left:?}"
+    );
 }
 
 #[test]

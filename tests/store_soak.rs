@@ -6,7 +6,7 @@ mod nix_store;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Mutex;
@@ -39,6 +39,8 @@ struct Soak {
 impl Soak {
     fn new(seconds: u64) -> Self {
         let store = NixStore::new();
+        // The ids of keel's sandboxes reach what everybody does.
+        fs::set_permissions(store.dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let trees: Vec<_> = (0..TREES)
             .map(|number| {
                 let tree = store.path("scratch").join(format!("tree-{number}"));
@@ -184,13 +186,16 @@ fn many_work_on_one_store_at_once() {
                     .then(|| soak.store.keel(&["copy", "--to", &other, path]))
             });
         });
-        for first in [0, 1] {
+        // Both of them all: they meet on one derivation now and then.
+        for builder in ["nix", "keel"] {
             let soak = &soak;
             scope.spawn(move || {
-                soak.work(&format!("nix builds, {first}"), |step| {
-                    let derivation = &soak.derivations[(first + step * 2) % BUILDS];
-                    let derivation = derivation.to_str().unwrap();
-                    Some(soak.store.program("nix-store", &["--realise", derivation]))
+                soak.work(&format!("{builder} builds"), |step| {
+                    let derivation = soak.derivations[step % BUILDS].to_str().unwrap();
+                    Some(match builder {
+                        "nix" => soak.store.program("nix-store", &["--realise", derivation]),
+                        _ => soak.store.keel(&["build", "--no-caches", derivation]),
+                    })
                 });
             });
         }

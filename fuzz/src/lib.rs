@@ -6,6 +6,8 @@
 mod accounts;
 mod block;
 mod boot;
+#[cfg(feature = "tools")]
+mod config;
 mod image;
 mod input;
 mod luks;
@@ -41,11 +43,15 @@ pub const TARGETS: &[Target] = &[
     #[cfg(feature = "tools")]
     ("deb", tools::deb),
     #[cfg(feature = "tools")]
+    ("deb822", tools::deb822),
+    #[cfg(feature = "tools")]
     ("generations", tools::generations),
     #[cfg(feature = "tools")]
     ("journal", tools::journal),
     #[cfg(feature = "tools")]
     ("newc", tools::newc),
+    #[cfg(feature = "tools")]
+    ("system_toml", config::system_toml),
     #[cfg(feature = "tools")]
     ("nar", store::nar),
     #[cfg(feature = "tools")]

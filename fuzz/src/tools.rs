@@ -6,6 +6,10 @@ use keel::activate::Line;
 use keel::boot::record::{Boot, Record};
 use keel::initrd::Archive;
 use keel::layers::deb::unpack_data;
+use keel::pins::Lock;
+use keel::pins::deb822::{date, paragraphs, signed_text};
+use keel::pins::index::{Index, Listed};
+use keel::pins::sources::Source;
 
 /// A switch journal: every line that is an event is written and read again as the same.
 pub(crate) fn journal(data: &[u8]) {
@@ -51,6 +55,55 @@ pub(crate) fn generations(data: &[u8]) {
         let _ = record.bless(system);
     }
     assert!(record.last_good.is_some() && record.trial.is_none());
+}
+
+/// A text of Debian's: an index, a release file, sources; or a lock.
+pub(crate) fn deb822(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let signed = signed_text(&text);
+    for paragraph in paragraphs(&signed) {
+        let fields: Vec<_> = paragraph.fields().collect();
+        assert!(!fields.is_empty(), "a paragraph of nothing");
+        let again = format!("{}\n\n", paragraph.text());
+        let mut read = paragraphs(&again);
+        let same = read.next().expect("a paragraph");
+        assert_eq!(same.fields().collect::<Vec<_>>(), fields);
+        assert!(read.next().is_none(), "two paragraphs of one");
+        if let Some(text) = paragraph.get("Date") {
+            assert!(date(text).is_none_or(|seconds| (0..=253_402_300_800).contains(&seconds)));
+        }
+    }
+    for source in text
+        .lines()
+        .filter_map(Source::from_line)
+        .chain(Source::from_deb822(&text))
+    {
+        assert!(!source.line().contains('\n'), "a line with a line break");
+    }
+    let lists = [Listed {
+        uri: "file:/srv".to_owned(),
+        suite: "trixie".to_owned(),
+        is_mirror: true,
+        text: signed.into_owned(),
+    }];
+    let index = Index::new(&lists);
+    let mut lock = Lock {
+        version: keel::pins::VERSION,
+        ..Lock::default()
+    };
+    lock.packages = index.all().filter_map(|package| package.pin()).collect();
+    for pin in &lock.packages {
+        keel::pins::path_of(pin, "/nix/store").expect("a pin has a place in the store");
+    }
+    let written = lock.text().expect("a lock can be written");
+    assert_eq!(Lock::parse(&written, "lock").expect("what was written"), lock);
+    match Lock::parse(&text, "lock") {
+        Ok(lock) => assert_eq!(
+            Lock::parse(&lock.text().expect("text"), "lock").expect("the same"),
+            lock
+        ),
+        Err(error) => assert!(!error.to_string().contains('\n'), "an error of several lines"),
+    }
 }
 
 /// A newc archive: what keel writes of its entries is an archive with the same entries.

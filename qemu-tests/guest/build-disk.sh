@@ -134,12 +134,15 @@ lvm-on-luks)
     root=/dev/vg/root
     ;;
 thin-on-luks)
-    modprobe dm_thin_pool
+    modprobe -a dm_thin_pool dm_raid
     each_volume encrypt_one "$partitions"
     each_volume unlock_one "$partitions"
     vgcreate -q vg $mapped
-    lvcreate -q -y -Wn -Zn -n swap -L "${swap_mib}m" vg
-    lvcreate -q -y -Zn --type thin-pool -L "${root_mib}m" --poolmetadatasize 4m --poolmetadataspare n -n pool vg
+    lvcreate -q -y -Wn -Zn -n swap -L "${swap_mib}m" vg ${mapped##* }
+    # All of the pool is on both disks.
+    lvcreate -q -y -Wn -Zn --type raid1 -m 1 --nosync -n pool -L "${root_mib}m" vg
+    lvcreate -q -y -Wn -Zn --type raid1 -m 1 --nosync -n meta -L 4m vg
+    lvconvert -q -y --type thin-pool -Zn --poolmetadata vg/meta --poolmetadataspare n vg/pool
     lvcreate -q -y -Wn -V "$((root_mib - 4))m" --thinpool pool -n root vg
     root=/dev/vg/root
     ;;
@@ -220,7 +223,8 @@ luks)
     ;;
 esac
 case $file_system in
-ext4) e2fsck -fn "$root" ;;
+# All of it was checked before it was copied.
+ext4) e2fsck -n "$root" ;;
 xfs) xfs_repair -n "$root" ;;
 btrfs) btrfs check "$root" ;;
 esac

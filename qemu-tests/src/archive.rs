@@ -27,7 +27,7 @@ pub(crate) fn source() -> Result<String> {
 }
 
 /// The mirror that apt gets packages of Debian's main archive from.
-fn mirror() -> Result<String> {
+pub(crate) fn mirror() -> Result<String> {
     let listed = indexes()?;
     if let Some(mirror) = first_mirror(&listed) {
         return Ok(mirror);

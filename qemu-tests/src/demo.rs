@@ -27,7 +27,7 @@ pub(crate) fn demo(interactive: bool) -> Result<()> {
         .context("the working directory is gone")?
         .join("demo");
     std::fs::create_dir_all(&directory).with_context(|| format!("{} can't be made", directory.display()))?;
-    let made = Made::make(&directory)?;
+    let made = Made::make(&directory, || {})?;
     let disks = disks(&made, &directory)?;
     let machine = Machine {
         firmware: Firmware::Uefi {

@@ -40,7 +40,7 @@ pub(crate) enum Layout {
     BarePartition,
     /// One NVMe disk: LUKS2 with Btrfs in it, the root in a subvolume.
     Btrfs,
-    /// One NVMe disk: ESP, LUKS2, LVM with a thin pool, the root in it.
+    /// Two NVMe disks with a LUKS2 volume each: LVM with a thin pool that is mirrored on both (RAID1), the root in it.
     Thin,
 }
 
@@ -111,7 +111,7 @@ impl Layout {
 
     /// How many disks, without a stick.
     pub(crate) fn disks(self) -> usize {
-        if matches!(self, Layout::Striped | Layout::Stick) {
+        if matches!(self, Layout::Striped | Layout::Stick | Layout::Thin) {
             2
         } else {
             1

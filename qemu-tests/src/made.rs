@@ -46,13 +46,14 @@ pub(crate) struct Made {
 
 impl Made {
     /// Makes programs and root file systems beside each other (one waits for the network, one computes), then the
-    /// store.
-    pub(crate) fn make(notes: &Path) -> Result<Made> {
+    /// store. `built` is called when the programs are there.
+    pub(crate) fn make(notes: &Path, built: impl FnOnce()) -> Result<Made> {
         let cache = Cache::open()?;
         let figures = Figures::default();
         let (keel, systems) = std::thread::scope(|scope| {
             let systems = scope.spawn(|| figures.time("root file systems", || root_file_systems(&cache)));
             let keel = figures.time("building keel", Keel::build);
+            built();
             let systems = systems
                 .join()
                 .map_err(|_| anyhow!("making the root file systems panicked"));
@@ -266,6 +267,7 @@ pub(crate) fn image(root: &Path, path: &Path, free_mib: u64) -> Result<u64> {
         .arg(path)
         .arg(format!("{size}M"))
         .run()?;
+    Tool::new("e2fsck").arg("-fn").arg(path).run()?;
     Ok(size)
 }
 

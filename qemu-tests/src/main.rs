@@ -35,7 +35,7 @@ use anyhow::{Result, bail};
 use lexopt::prelude::*;
 
 const USAGE: &str = "Usage: qemu-tests/run [--list] [NAME...]\n       qemu-tests/demo [--interactive]\n       \
-                     qemu-tests/bench boot|switch|store [--json]\n       qemu-tests/soak switch [N] | store [SECONDS]";
+                     qemu-tests/bench boot|build|switch|store [--json]\n       qemu-tests/soak switch [N] | store [SECONDS]";
 
 fn main() -> ExitCode {
     match run() {
@@ -76,6 +76,7 @@ fn run() -> Result<bool> {
         }
         "run" => suite::run(names),
         "bench" if names == ["boot"] => suite::bench(&["bench-boot"], "boot", json),
+        "bench" if names == ["build"] => suite::bench(&["bench-build"], "build", json),
         "bench" if names == ["store"] => suite::bench_store(json).map(|()| true),
         "bench" if names == ["switch"] => suite::bench(&["switch", "restarts"], "switch", json),
         "demo" if names.is_empty() => demo::demo(interactive).map(|()| true),

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError, mpsc};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
@@ -150,36 +150,24 @@ fn run_with(names: &[String], to_stderr: bool) -> Result<(bool, Figures)> {
         .collect();
     let directory = std::path::absolute(DIRECTORY).context("the working directory is gone")?;
     std::fs::create_dir_all(&directory).with_context(|| format!("{} can't be made", directory.display()))?;
-    let mut figures = Figures::default();
-    if scenarios.is_empty() {
+    let figures = if scenarios.is_empty() {
         suite.without_machines(&wanted, &directory);
+        Figures::default()
     } else {
-        match Made::make(&directory) {
-            Ok(made) => {
-                suite.say(&format!("made; {} scenarios begin", scenarios.len()));
-                let queue = Mutex::new(scenarios);
-                std::thread::scope(|scope| {
-                    for _ in 0..SIDE_BY_SIDE {
-                        let _ = scope.spawn(|| suite.work(&queue, &made, &directory));
-                    }
-                    suite.without_machines(&wanted, &directory);
-                });
-                made.figures.note("all", started.elapsed().as_secs_f64(), "s");
-                made.figures.write(&directory.join("figures.json"))?;
-                figures = made.figures;
-            }
-            Err(error) => {
-                suite.count(
-                    &[Check {
-                        name: "setting up".to_owned(),
-                        failure: Some(format!("{error:#}")),
-                    }],
-                    "machines",
-                );
-                suite.without_machines(&wanted, &directory);
-            }
-        }
-    }
+        let (built, is_built) = mpsc::channel::<()>();
+        let figures = std::thread::scope(|scope| {
+            let machines = scope.spawn(|| suite.with_machines(scenarios, &directory, move || drop(built)));
+            // Until then cargo has keel to build. What it checks afterwards runs beside the making of root file systems,
+            // which waits for the network, and of the store.
+            let _ = is_built.recv();
+            suite.without_machines(&wanted, &directory);
+            machines.join()
+        });
+        let figures = figures.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        figures.note("all", started.elapsed().as_secs_f64(), "s");
+        figures.write(&directory.join("figures.json"))?;
+        figures
+    };
     let counts = *suite.counts.lock().unwrap_or_else(PoisonError::into_inner);
     suite.say(&format!("{} passed, {} failed", counts.passed, counts.failed));
     Ok((counts.failed == 0, figures))
@@ -222,6 +210,36 @@ impl Suite {
                 }
             }
         }
+    }
+
+    /// Makes what machines need, and runs scenarios side by side. `built` is called as soon as keel is built.
+    fn with_machines(
+        &self,
+        scenarios: VecDeque<Scenario>,
+        directory: &Path,
+        built: impl FnOnce() + Send,
+    ) -> Figures {
+        let made = match Made::make(directory, built) {
+            Ok(made) => made,
+            Err(error) => {
+                let check = Check {
+                    name: "setting up".to_owned(),
+                    failure: Some(format!("{error:#}")),
+                };
+                self.count(&[check], "machines");
+                return Figures::default();
+            }
+        };
+        self.say(&format!("made; {} scenarios begin", scenarios.len()));
+        let queue = Mutex::new(scenarios);
+        std::thread::scope(|scope| {
+            for _ in 0..SIDE_BY_SIDE {
+                let _ = scope.spawn(|| self.work(&queue, &made, directory));
+            }
+        });
+        let seconds = self.started.elapsed().as_secs_f64();
+        made.figures.note("until the last scenario", seconds, "s");
+        made.figures
     }
 
     /// Runs scenarios until none is left.

@@ -125,7 +125,7 @@ pub(super) fn run(args: &Args) -> anyhow::Result<u8> {
         summary(&lock, &path, written);
     }
     if args.download.download {
-        download(&args.download, &layout, &lock)?;
+        download(&args.download, &layout, &config.packages.mirrors, &lock)?;
     }
     Ok(0)
 }
@@ -186,7 +186,7 @@ fn summary(lock: &Lock, path: &Path, written: bool) {
     );
 }
 
-fn download(args: &DownloadArgs, layout: &Layout, lock: &Lock) -> anyhow::Result<()> {
+fn download(args: &DownloadArgs, layout: &Layout, mirrors: &[String], lock: &Lock) -> anyhow::Result<()> {
     let settings = Settings::read(layout)?;
     let caches = settings
         .caches
@@ -203,7 +203,7 @@ fn download(args: &DownloadArgs, layout: &Layout, lock: &Lock) -> anyhow::Result
     let mut roots = TempRoots::new(layout).context("temporary roots can't be made")?;
     let fetch = Fetch {
         layout,
-        mirrors: &[],
+        mirrors,
         deb_dirs: &deb_dirs,
         caches: &caches,
         trust: &trust,

@@ -109,7 +109,7 @@ pub fn difference(one: &str, other: &str) -> (Range<usize>, Range<usize>) {
     (range(&parts, one), range(&others, other))
 }
 
-/// Runs of digits, runs of letters, and single characters of any other kind.
+/// The epoch with its colon, runs of digits, runs of letters, and single characters of any other kind.
 fn components(version: &str) -> Vec<&str> {
     #[derive(PartialEq)]
     enum Kind {
@@ -124,6 +124,11 @@ fn components(version: &str) -> Vec<&str> {
     };
     let mut parts = Vec::new();
     let mut rest = version;
+    if let Some(colon) = version.find(':') {
+        let (epoch, after) = version.split_at(colon + 1);
+        parts.push(epoch);
+        rest = after;
+    }
     while let Some(first) = rest.chars().next() {
         let first_kind = kind(first);
         let length = match first_kind {

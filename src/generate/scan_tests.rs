@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, unused_results)]
 
 use super::*;
-use crate::generate::{Luks, hardware, system};
+use crate::generate::{Luks, Plan, hardware, system};
 use crate::initrd::host::tests::{NVME_LUKS_LVM, machine as described};
 use std::os::unix::fs::symlink;
 use std::process::Command;
@@ -160,6 +160,21 @@ fn luks_lvm_swap_the_esp_and_the_drivers_are_found() {
         assert!(text.contains(line), "{line}\n{text}");
     }
     assert!(!text.contains("nobody"));
+    // What is written is a configuration without a fault.
+    let directory = tempfile::tempdir().unwrap();
+    let plan = Plan {
+        directory: directory.path(),
+        hardware: &hardware(&machine),
+        system: &system(&machine),
+        force: false,
+    };
+    plan.write().unwrap();
+    let loaded = crate::config::load_file(&directory.path().join("system.toml"), &[]);
+    let config = loaded.unwrap_or_else(|problems| panic!("{problems}")).config;
+    assert_eq!(config.filesystems["/"].device, "/dev/vg/root");
+    assert!(config.boot.luks["crypt1"].allow_discards && config.swap[0].resume);
+    assert_eq!(config.boot.initrd.modules, ["dm_crypt", "dm_mod", "ext4", "nvme"]);
+    assert_eq!(config.users["kirans"].uid, Some(1000));
 }
 
 #[test]

@@ -30,7 +30,7 @@ use crate::sys::uevent::{Received, UeventSocket};
 const MODULE_TABLE: &str = "/etc/keel/modules";
 const MODULES: &str = "/lib/modules";
 
-/// What the root file system needs in any case; requested by name at once, beside what the hardware asks for.
+/// What the root file system needs in any case; asked for by name from the beginning, beside what the hardware asks for.
 const ALWAYS: &[&str] = &["dm_mod", "dm_crypt", "erofs", "overlay"];
 
 /// Everything that early boot knows.
@@ -112,20 +112,24 @@ impl Boot {
             shell: None,
             uevents,
         };
-        for name in ALWAYS {
+        boot.look_again();
+        // Behind what the devices ask for: before somebody has typed a passphrase, nothing waits for these.
+        let file_system = boot.cmdline.root_kind.as_deref();
+        for name in ALWAYS.iter().copied().chain(file_system) {
             boot.loader.request_name(name);
         }
         boot.load_keymap();
         boot.allow_shell();
         boot.expect_detached_headers();
-        boot.look_again();
         Ok(boot)
     }
 
     /// Looks at all of /sys: at the start, and when the kernel dropped events.
     pub(super) fn look_again(&mut self) {
         let loader = &self.loader;
-        modules::coldplug(Path::new("/sys"), |modalias| loader.request_alias(modalias));
+        let mut modaliases = Vec::new();
+        modules::coldplug(Path::new("/sys"), |modalias| modaliases.push(modalias.to_owned()));
+        loader.request_aliases(modaliases);
         for event in devices::in_sysfs(Path::new("/sys")) {
             self.device_event(&event);
         }

@@ -248,8 +248,7 @@ impl Boot {
         if !Path::new(EFIVARS).exists() {
             return None;
         }
-        self.loader.request_name("efivarfs");
-        self.loader.wait_idle();
+        self.loader.wait_for(["efivarfs"]);
         let flags = MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC | MsFlags::MS_NODEV;
         // systemd finds it mounted, as after systemd's own mount.
         if let Err(errno) = mount(Some("efivarfs"), EFIVARS, Some("efivarfs"), flags, None::<&str>) {

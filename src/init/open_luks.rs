@@ -188,6 +188,9 @@ impl Boot {
         if let Some(key) = key.or_else(|| sources::named_key(&volume.name)) {
             volume.wait_for_key(key);
         }
+        for alias in ciphers(&volume.header) {
+            self.loader.request_alias(&alias);
+        }
         self.keyring.found(volume);
         self.look_for_sources();
     }
@@ -224,12 +227,10 @@ impl Boot {
             }
             Err(error) => return self.say(&format!("{path}: {error}")),
         };
-        // The kernel would ask modprobe for these, which an initrd doesn't have.
-        for word in volume.header.cipher().split(|c: char| !c.is_ascii_alphanumeric()) {
-            self.loader.request_alias(&format!("crypto-{word}"));
-        }
-        // dm_crypt was asked for at the start; a fast disk and a cheap keyslot can be faster.
-        self.loader.wait_idle();
+        let ciphers = ciphers(&volume.header);
+        // These were asked for before; a fast disk and a cheap keyslot can be faster.
+        self.loader
+            .wait_for(ciphers.iter().map(String::as_str).chain(["dm_mod", "dm_crypt"]));
         let opened = self
             .device_mapper()
             .map_err(|error| error.to_string())
@@ -265,6 +266,13 @@ impl Boot {
             )),
         }
     }
+}
+
+/// Aliases of the modules with the parts of a volume's cipher. The kernel would ask modprobe for them, which an initrd
+/// doesn't have.
+fn ciphers(header: &Header) -> Vec<String> {
+    let words = header.cipher().split(|c: char| !c.is_ascii_alphanumeric());
+    words.map(|word| format!("crypto-{word}")).collect()
 }
 
 /// Reads a header that a passphrase can open: asking for one that can't help would be worse than saying why.

@@ -72,7 +72,7 @@ impl Boot {
             is_overdue,
         };
         let is_by_path = wanted.is_by_path();
-        self.loader.wait_idle();
+        self.loader.wait_for(["dm_mod"]);
         let ready = self.groups.take_ready(wanted);
         let (for_lvm, own): (Vec<Ready>, Vec<Ready>) = ready.into_iter().partition(Ready::is_for_lvm);
         for ready in &own {

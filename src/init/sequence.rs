@@ -153,8 +153,7 @@ impl Boot {
         self.loader.request_name(&kind);
         let check = self.check(root, &kind)?;
         self.report.reach("root-checked");
-        // Module loads are waited for as events; nothing else needs the loop now.
-        self.loader.wait_idle();
+        self.loader.wait_for([kind.as_str(), "erofs", "overlay"]);
         mount_root(&root.path, &kind, self.cmdline.root_flags.as_deref()).map_err(|reason| {
             Trouble::Mount {
                 device: device.clone(),

@@ -71,7 +71,12 @@ impl Machine<'_> {
         look.swap();
         look.keyboards();
         host.needs.sort();
-        host.needs.dedup_by(|later, first| later.names == first.names);
+        // What the root and the swap both need stays a must.
+        host.needs.dedup_by(|later, first| {
+            let is_same = later.names == first.names;
+            first.is_must |= is_same && later.is_must;
+            is_same
+        });
         host
     }
 

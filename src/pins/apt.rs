@@ -8,13 +8,15 @@ use std::process::{Command, Stdio};
 
 use super::deb822::{date, paragraphs, signed_text};
 use super::index::Listed;
+use super::mirror::normal;
 use super::sources::Source;
+use crate::layers::stub;
 use crate::store::files;
 
-/// Stands for what makes initrds, which kernels depend on: keel does that itself.
-pub const INITRAMFS_STUB: &str = "Package: keel-initramfs\nStatus: install ok installed\nPriority: optional\nSection: kernel\n\
-    Maintainer: keel <keel@localhost>\nArchitecture: all\nVersion: 1\nProvides: linux-initramfs-tool\n\
-    Description: initrds are made by keel\n";
+/// What is installed before anything is: the stand-in for what makes initrds, which kernels depend on.
+pub(super) fn empty_status() -> String {
+    format!("Status: install ok installed\n{}\n", stub::control())
+}
 
 /// Why apt didn't do what it was asked for.
 #[derive(Debug, thiserror::Error)]
@@ -173,7 +175,7 @@ impl Apt {
     /// [`AptError::Update`] with what apt says, when any of them can't be had.
     pub(super) fn update(&self) -> Result<(), AptError> {
         let mut command = self.command("apt-get");
-        self.write("status", INITRAMFS_STUB)?;
+        self.write("status", &empty_status())?;
         // Without this a source that can't be reached is only warned of, and old indexes are used.
         let output = run(command.args(["-q", "update", "--error-on=any"]), "apt-get")?;
         if output.success {
@@ -203,7 +205,7 @@ impl Apt {
                 else {
                     return Err(AptError::Answer(line.to_owned()));
                 };
-                let same_uri = uri.trim_end_matches('/') == source.uri.trim_end_matches('/');
+                let same_uri = normal(uri) == normal(&source.uri);
                 let is_its = same_uri && release.trim_end_matches('/') == source.suite.trim_end_matches('/');
                 if !is_its || !Path::new(file).exists() {
                     continue;
@@ -367,6 +369,10 @@ fn why(text: &str) -> String {
         ),
         (
             "is not signed",
+            "indexes have to be signed: `[trusted=yes]` in packages.sources takes them unsigned",
+        ),
+        (
+            "is no longer signed",
             "indexes have to be signed: `[trusted=yes]` in packages.sources takes them unsigned",
         ),
         (

@@ -58,7 +58,7 @@ impl<'a> Package<'a> {
         all.split(',').filter_map(|one| one.split_whitespace().next())
     }
 
-    /// As a lock has it; nothing when the index doesn't say enough.
+    /// As a lock has it; nothing when the index doesn't say enough, or says what can't be.
     pub fn pin(&self) -> Option<Pin> {
         let path = self.paragraph.get("Filename")?;
         let path = path.strip_prefix("./").unwrap_or(path);
@@ -67,7 +67,7 @@ impl<'a> Package<'a> {
         } else {
             format!("{}/{path}", self.listed.uri.trim_end_matches('/'))
         };
-        Some(Pin {
+        let pin = Pin {
             name: self.name.to_owned(),
             version: self.paragraph.get("Version")?.to_owned(),
             architecture: self.paragraph.get("Architecture")?.to_owned(),
@@ -75,7 +75,8 @@ impl<'a> Package<'a> {
             sha256: self.paragraph.get("SHA256")?.to_ascii_lowercase(),
             place,
             layer: 0,
-        })
+        };
+        pin.check().is_ok().then_some(pin)
     }
 }
 

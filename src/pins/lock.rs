@@ -228,7 +228,7 @@ impl Pin {
     }
 
     // Debian policy, sections 5.6.1, 5.6.7 and 5.6.12: what becomes part of a file name or a command.
-    fn check(&self) -> Result<(), &'static str> {
+    pub(super) fn check(&self) -> Result<(), &'static str> {
         let name = |text: &str| {
             text.len() > 1
                 && text.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit())

@@ -3,6 +3,7 @@
 use std::io::{self, Read};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::sources::options_before;
 use crate::store::cache::{self, Cache};
 
 /// Why a URI is no mirror.
@@ -34,11 +35,12 @@ impl std::fmt::Debug for Mirror {
 }
 
 impl Mirror {
-    /// The mirror at `uri`, as sources.list(5) writes it.
+    /// The mirror at `uri`, as sources.list(5) writes it; options in front of it are apt's business.
     ///
     /// # Errors
     /// [`MirrorError::Unknown`].
     pub fn open(uri: &str) -> Result<Self, MirrorError> {
+        let (_options, uri) = options_before(uri);
         let uri = normal(uri);
         let cache = cache::open(&uri).map_err(|_| MirrorError::Unknown(uri.chars().take(200).collect()))?;
         Ok(Self {
@@ -114,6 +116,7 @@ mod tests {
             ("file:/srv/debian/", "file:///srv/debian"),
             ("file:///srv/debian", "file:///srv/debian"),
             ("copy:/srv/debian", "file:///srv/debian"),
+            ("[trusted=yes] file:/srv/debian", "file:///srv/debian"),
             ("http://mirror.example/debian/", "http://mirror.example/debian"),
         ] {
             assert_eq!(Mirror::open(uri).unwrap().uri(), expected);

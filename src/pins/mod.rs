@@ -18,7 +18,7 @@ mod search;
 pub mod sources;
 mod update;
 
-pub use apt::{AptError, INITRAMFS_STUB};
+pub use apt::AptError;
 pub use change::{Change, changes};
 pub use fetch::{APT_ARCHIVES, Fetch, FetchError, JOBS, METHOD, fetch, path_of};
 pub use layering::{LAYERS_MAX, Resolved, layered};

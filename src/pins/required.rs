@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::apt::architecture;
 use crate::config::{Config, User};
 
 /// A package that has to be there.
@@ -101,6 +102,11 @@ impl Found {
     }
 
     fn put(&mut self, name: &str, because: &str, (base, if_there): (bool, bool)) {
+        // Of this machine's architecture is what all are.
+        let name = match name.split_once(':') {
+            Some((name, of)) if of == architecture() => name,
+            _ => name,
+        };
         let request = self
             .requests
             .entry(name.to_owned())
@@ -177,7 +183,7 @@ fn machine(config: &Config, found: &mut Found) {
     if system.extra_locales.iter().any(|locale| generated(locale)) {
         found.add("locales", "system.extra_locales");
     }
-    if !matches!(system.time_zone.as_str(), "" | "UTC") {
+    if !matches!(system.time_zone.as_str(), "" | "UTC" | "Etc/UTC") {
         found.add("tzdata", "system.time_zone");
     }
     if !matches!(system.keymap.as_str(), "" | "us") {
@@ -268,7 +274,7 @@ mod tests {
 
     #[test]
     fn options_say_which_packages_they_need() {
-        let found = of(r#"
+        let found = of(&r#"
             [system]
             time_zone = "Asia/Kolkata"
             locale = "en_US.UTF-8"
@@ -282,7 +288,7 @@ mod tests {
             device = "/dev/disk/by-uuid/1234"
             type = "vfat"
             [packages]
-            install = ["vim", "git"]
+            install = ["vim:ARCH", "git"]
             [users.kirans]
             normal = true
             groups = ["wheel"]
@@ -292,7 +298,8 @@ mod tests {
             enable = true
             [networking]
             networkmanager.enable = true
-        "#);
+        "#
+        .replace("ARCH", architecture()));
         for (package, because) in [
             ("locales", "system.locale"),
             ("tzdata", "system.time_zone"),

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::apt::{Apt, AptError, INITRAMFS_STUB, Plan, Question};
+use super::apt::{Apt, AptError, Plan, Question, empty_status};
 use super::index::{Index, Listed};
 use super::layering::Resolved;
 use super::lock::Pin;
@@ -152,7 +152,7 @@ impl<'a> Resolve<'a> {
         if names.is_empty() && !remove_unneeded {
             return Ok(before.clone());
         }
-        let mut status = format!("{INITRAMFS_STUB}\n");
+        let mut status = empty_status();
         for (paragraph, _) in before.values() {
             // Status comes first: paragraphs of indexes don't have it.
             status.push_str("Status: install ok installed\n");

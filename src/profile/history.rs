@@ -4,12 +4,10 @@ use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
-use sha1::{Digest, Sha1};
-
 use super::manifest::{self, Manifest, ManifestError};
 use crate::store::db::{Database, DbError};
 use crate::store::locks::PathLock;
-use crate::store::{Layout, StorePath, base32, failpoint, files};
+use crate::store::{Layout, StorePath, failpoint, files, indirect};
 use crate::sys::open_in_root::RootDir;
 use crate::system::generation::{self, Damage, ProfileError, SYSTEM_PROFILE};
 use crate::system::profile::{self, SwitchError};
@@ -275,7 +273,7 @@ impl History {
             let link = self.generation_link(*number);
             files::remove_file_if_there(&link).map_err(at(&link))?;
             failpoint("between-generations");
-            let root = self.auto_root(&link);
+            let root = indirect::root_of(&self.layout, &link);
             files::remove_file_if_there(&root).map_err(at(&root))?;
         }
         Ok(())
@@ -291,18 +289,11 @@ impl History {
         if link.starts_with(self.layout.physical(&self.layout.profiles_dir())) {
             return Ok(());
         }
-        let root = self.auto_root(&link);
+        let root = indirect::root_of(&self.layout, &link);
         if let Some(directory) = root.parent() {
             std::fs::create_dir_all(directory).map_err(at(directory))?;
         }
         files::link_atomically(&link, &root).map_err(at(&root))
-    }
-
-    // Nix names it by the hash of the link's path, so that one link has one root.
-    fn auto_root(&self, link: &Path) -> PathBuf {
-        let name = base32::encode(&Sha1::digest(link.as_os_str().as_encoded_bytes()));
-        let state = self.layout.physical(self.layout.state_dir());
-        state.join("gcroots/auto").join(name)
     }
 
     fn exists(&self, path: &str) -> bool {

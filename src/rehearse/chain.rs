@@ -7,6 +7,7 @@ use std::rc::Rc;
 
 use zeroize::Zeroizing;
 
+use super::detached::Detached;
 use super::device::{Decrypted, Device, Mapped};
 use super::report::{
     DeviceReport, GroupReport, KeyslotReport, LuksReport, OpenedBy, Report, TableReport, VolumeReport,
@@ -15,7 +16,7 @@ use crate::block::dm::{Table, Target};
 use crate::block::luks::{Header, Kdf, Unlocked};
 use crate::block::probe::{Kind, probe};
 use crate::block::{DeviceNumber, lvm};
-use crate::init::cmdline::{CommandLine, DeviceSpec};
+use crate::init::cmdline::{CommandLine, DeviceSpec, Source};
 use crate::init::{BlockDevice, Ready, VolumeGroups, Wanted, default_name, mapper_path};
 
 /// A disk or a partition to begin with.
@@ -39,8 +40,12 @@ pub(super) struct Secrets<'a> {
 
 /// What has been seen.
 pub(super) struct Chain<'a> {
-    cmdline: &'a CommandLine,
-    secrets: Secrets<'a>,
+    pub(super) cmdline: &'a CommandLine,
+    pub(super) secrets: Secrets<'a>,
+    /// Volumes with their headers apart that aren't settled.
+    pub(super) detached: Vec<Detached>,
+    /// File systems that headers were read from, each with what for.
+    pub(super) read_from: Vec<(Kind, String)>,
     /// Everything that appeared, and what it lies on.
     nodes: BTreeMap<DeviceNumber, Node>,
     queue: VecDeque<DeviceNumber>,
@@ -57,6 +62,16 @@ struct Node {
     /// The devices that it's made of.
     below: Vec<DeviceNumber>,
     dm_uuid: Option<String>,
+}
+
+/// Where the encrypted data of a LUKS volume lies.
+pub(super) struct Place {
+    /// The device's number.
+    pub number: DeviceNumber,
+    /// What the device is called.
+    pub name: String,
+    /// Its content.
+    pub device: Device,
 }
 
 /// A device that was found.
@@ -77,25 +92,31 @@ impl<'a> Chain<'a> {
         secrets: Secrets<'a>,
         first: DeviceNumber,
     ) -> Self {
+        let detached = cmdline.luks.detached().into_iter();
         let mut chain = Chain {
             cmdline,
             secrets,
+            detached: detached
+                .filter(|(uuid, _)| cmdline.luks_name(uuid).is_some())
+                .map(|(uuid, header)| Detached { uuid, header })
+                .collect(),
+            read_from: Vec::new(),
             nodes: BTreeMap::new(),
             queue: VecDeque::new(),
             groups: VolumeGroups::default(),
             next: first,
             report: Report::default(),
         };
-        for (uuid, header) in cmdline.luks.detached() {
-            chain.report.warnings.push(format!(
-                "LUKS volume {uuid} has its header apart ({header}), which a rehearsal doesn't look at yet"
-            ));
-        }
         for Disk { block, device } in disks {
             chain.appear(block, device, Vec::new(), None);
         }
-        while let Some(number) = chain.queue.pop_front() {
-            chain.consider(number);
+        loop {
+            while let Some(number) = chain.queue.pop_front() {
+                chain.consider(number);
+            }
+            if !chain.detached_volume_is_settled() {
+                break;
+            }
         }
         chain.describe_groups();
         chain
@@ -190,14 +211,15 @@ impl<'a> Chain<'a> {
             return;
         };
         let (device, name) = (node.device.clone(), node.block.display_name());
+        let path = node.block.path.clone();
         match node.block.superblock.as_ref().map(|found| found.kind) {
-            Some(Kind::Luks1 | Kind::Luks2) => self.luks(number, &device, name),
+            Some(Kind::Luks1 | Kind::Luks2) => self.luks(number, &device, (name, path)),
             Some(Kind::Lvm2Member) => self.physical_volume(number, &device, &name),
             _ => {}
         }
     }
 
-    fn luks(&mut self, number: DeviceNumber, device: &Device, name: String) {
+    fn luks(&mut self, number: DeviceNumber, device: &Device, (name, path): (String, PathBuf)) {
         let mut report = LuksReport {
             device: name,
             ..LuksReport::default()
@@ -221,7 +243,43 @@ impl<'a> Chain<'a> {
                 return;
             }
         };
-        describe(&header, &mut report);
+        let uuid = header.uuid().to_owned();
+        if self.cmdline.luks_name(&uuid).is_some() {
+            // As early boot does: what header= names is looked for already.
+            let elsewhere = self.cmdline.luks.options_of(&uuid).0.header.is_some();
+            match self.cmdline.luks.data_of(&uuid) {
+                _ if elsewhere => return,
+                Some(_) => {
+                    let header = Source::Device(DeviceSpec::Path(path));
+                    return self.detached.push(Detached { uuid, header });
+                }
+                None if header.is_detached() => {
+                    describe(&header, &mut report);
+                    report.problem = Some(format!(
+                        "it's a header without data: rd.luks.data={uuid}=DEVICE has to say where that is"
+                    ));
+                    return self.report.luks.push(report);
+                }
+                None => {}
+            }
+        }
+        let data = Place {
+            number,
+            name: report.device.clone(),
+            device: device.clone(),
+        };
+        self.luks_found(&header, device, &data, report);
+    }
+
+    /// Opens a volume if it's asked for. `keys` holds its header.
+    pub(super) fn luks_found(
+        &mut self,
+        header: &Header,
+        keys: &Device,
+        data: &Place,
+        mut report: LuksReport,
+    ) {
+        describe(header, &mut report);
         let Some(mapping) = self.cmdline.luks_name(header.uuid()) else {
             report.problem = Some("rd.luks doesn't ask for it: the boot leaves it locked".to_owned());
             report.is_asked_for = false;
@@ -231,24 +289,35 @@ impl<'a> Chain<'a> {
         let mapping = mapping.map_or_else(|| default_name(header.uuid()), ToOwned::to_owned);
         report.name = Some(mapping.clone());
         let uuid = header.dm_uuid(&mapping);
-        if let Some(opened) = self.open(&header, device, &mut report) {
-            let made = self.take_number();
+        if let Some(opened) = self.open(header, keys, &data.device, &mut report) {
             if let Some(unlocked) = &opened.unlocked {
-                self.crypt_table(&header, unlocked, number, &mapping);
+                self.crypt_table(header, unlocked, data.number, &mapping);
             }
-            let block = mapped_block(made, vec![mapper_path(&mapping)], &uuid);
-            self.appear(block, opened.content, vec![number], Some(uuid));
+            self.mapping_appears(opened.content, &mapping, data.number, uuid);
         }
         self.report.luks.push(report);
     }
 
+    /// The content of an opened volume.
+    pub(super) fn mapping_appears(&mut self, content: Device, name: &str, data: DeviceNumber, uuid: String) {
+        let made = self.take_number();
+        let block = mapped_block(made, vec![mapper_path(name)], &uuid);
+        self.appear(block, content, vec![data], Some(uuid));
+    }
+
     /// Opens a volume: by a passphrase, or by what is open on this machine.
-    fn open(&mut self, header: &Header, device: &Device, report: &mut LuksReport) -> Option<Opened> {
+    fn open(
+        &mut self,
+        header: &Header,
+        keys: &Device,
+        data: &Device,
+        report: &mut LuksReport,
+    ) -> Option<Opened> {
         let mut why = None;
         let known = self.secrets.known.get(header.uuid()).cloned();
         let unlocked = known.or_else(|| {
             for passphrase in self.secrets.passphrases {
-                match header.unlock(&**device, passphrase) {
+                match header.unlock(&**keys, passphrase) {
                     Ok(unlocked) => return Some(Rc::new(unlocked)),
                     Err(error) => why = Some(error.to_string()),
                 }
@@ -262,13 +331,13 @@ impl<'a> Chain<'a> {
                 .insert(header.uuid().to_owned(), unlocked.clone());
             report.keyslot_opened = Some(unlocked.keyslot);
             report.opened_by = Some(OpenedBy::Passphrase);
-            if let Err(error) = header.segment_reader(&**device, &unlocked.key) {
+            if let Err(error) = header.segment_reader(&**data, &unlocked.key) {
                 report.problem = Some(format!("its data can't be looked at: {error}"));
                 return None;
             }
             return Some(Opened {
                 content: Rc::new(Decrypted {
-                    device: device.clone(),
+                    device: data.clone(),
                     header: header.clone(),
                     unlocked: unlocked.clone(),
                 }),

@@ -5,7 +5,9 @@
 //! what the initrd has, [`host`] knows the running machine.
 
 mod chain;
+mod detached;
 mod device;
+mod fat;
 mod host;
 mod modules;
 mod report;
@@ -189,6 +191,14 @@ struct Judge<'a> {
     is_live: bool,
 }
 
+/// Why the root can't be looked into.
+enum NoWayIn {
+    /// It isn't there.
+    Absent(String),
+    /// It's there, and its content can't be read from here.
+    Closed(Found, String),
+}
+
 /// A judged walk.
 struct Judged {
     report: Report,
@@ -213,7 +223,13 @@ impl Judge<'_> {
     fn judge(mut self, is_last: bool) -> Judged {
         let mut parameters = None;
         match self.root(is_last) {
-            Err(problem) => {
+            Err(NoWayIn::Closed(found, problem)) => {
+                self.report_root(&found);
+                self.collect_problems();
+                self.chain.report.outcome = Outcome::Fails;
+                self.chain.report.problems.push(problem);
+            }
+            Err(NoWayIn::Absent(problem)) => {
                 let opened =
                     self.chain.report.luks.iter().all(|luks| {
                         !luks.is_asked_for || (luks.opened_by.is_some() && luks.problem.is_none())
@@ -227,12 +243,7 @@ impl Judge<'_> {
                 self.chain.report.problems.push(problem);
             }
             Ok((found, root)) => {
-                let superblock = found.block.superblock.as_ref();
-                self.chain.report.root = Some(RootReport {
-                    device: found.block.display_name(),
-                    kind: superblock.map_or_else(String::new, |found| found.kind.name().to_owned()),
-                    uuid: superblock.and_then(|found| found.uuid.clone()),
-                });
+                self.report_root(&found);
                 match self.generation(&found, &root) {
                     Ok(told) => parameters = Some(told),
                     Err(problem) => self.chain.report.problems.push(problem),
@@ -252,30 +263,55 @@ impl Judge<'_> {
         }
     }
 
+    fn report_root(&mut self, found: &Found) {
+        let superblock = found.block.superblock.as_ref();
+        self.chain.report.root = Some(RootReport {
+            device: found.block.display_name(),
+            kind: superblock.map_or_else(String::new, |found| found.kind.name().to_owned()),
+            uuid: superblock.and_then(|found| found.uuid.clone()),
+        });
+    }
+
     /// The root's device, and a way into it.
-    fn root(&self, is_last: bool) -> Result<(Found, Root), String> {
+    fn root(&self, is_last: bool) -> Result<(Found, Root), NoWayIn> {
         let found = match (&self.cmdline.root, is_last) {
             (Some(spec), _) => self
                 .chain
                 .find(spec)
-                .ok_or_else(|| format!("root={spec} isn't on any of these devices"))?,
-            (None, true) => return Err("the kernel's parameters name no root (root=)".to_owned()),
+                .ok_or_else(|| NoWayIn::Absent(format!("root={spec} isn't on any of these devices")))?,
+            (None, true) => {
+                return Err(NoWayIn::Absent(
+                    "the kernel's parameters name no root (root=)".to_owned(),
+                ));
+            }
             // The file system that has a profile.
             (None, false) => {
                 let mut all = self.chain.file_systems().into_iter();
                 let holds = |found: &Found| {
                     open_root(found).is_ok_and(|root| requested(root.directory(), None).is_ok())
                 };
-                all.find(holds)
-                    .ok_or("no file system on these devices has a generation of keel's")?
+                all.find(holds).ok_or_else(|| {
+                    NoWayIn::Absent("no file system on these devices has a generation of keel's".to_owned())
+                })?
             }
         };
         if self.is_live {
-            host::must_be_mounted_root(found.block.number, found.dm_uuid.as_deref())?;
+            host::must_be_mounted_root(found.block.number, found.dm_uuid.as_deref())
+                .map_err(NoWayIn::Absent)?;
             return Ok((found, Root::Mounted("/".into())));
         }
-        let root = open_root(&found).map_err(|why| format!("{}: {why}", found.block.display_name()))?;
-        Ok((found, root))
+        let superblock = found.block.superblock.as_ref();
+        if superblock.is_none_or(|found| !found.kind.is_file_system()) {
+            let name = found.block.display_name();
+            return Err(NoWayIn::Absent(format!("{name}: there is no file system on it")));
+        }
+        match open_root(&found) {
+            Ok(root) => Ok((found, root)),
+            Err(why) => {
+                let why = format!("{}: {why}", found.block.display_name());
+                Err(NoWayIn::Closed(found, why))
+            }
+        }
     }
 
     /// The generation, its initrd and its modules; gives its kernel parameters.
@@ -314,6 +350,9 @@ impl Judge<'_> {
         let report = &self.chain.report;
         if let Some(superblock) = &found.block.superblock {
             needed.add(superblock.kind.name(), "the root file system");
+        }
+        for (kind, what_for) in &self.chain.read_from {
+            needed.add(kind.name(), what_for);
         }
         if !report.tables.is_empty() || report.luks.iter().any(|luks| luks.opened_by.is_some()) {
             needed.add("dm_mod", "LUKS and LVM");
@@ -369,7 +408,8 @@ fn open_root(found: &Found) -> Result<Root, String> {
             Root::on(found.device.clone()).map_err(|error| error.to_string())
         }
         Some(kind) => Err(format!(
-            "only ext4 can be looked into from here, and this is {kind}; rehearse on the running machine"
+            "that the root is there and opens is proved; its generation, initrd and modules are not, since only ext4 can be \
+             looked into in an image and this is {kind}. `keel rehearse` on the running machine looks at those, too"
         )),
         None => Err("there is no file system on it".to_owned()),
     }

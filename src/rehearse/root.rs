@@ -87,6 +87,16 @@ impl Root {
     }
 }
 
+/// A file of at most `limit` bytes on the ext4 file system of a device.
+pub(super) fn read_file(device: Device, path: &Path, limit: u64) -> Result<Vec<u8>, RootError> {
+    let files = Ext4::load(Box::new(Reader(device)))?;
+    let path = path.to_string_lossy().into_owned();
+    if files.metadata(path.as_str())?.len() > limit {
+        return Err(RootError::TooLarge(path));
+    }
+    Ok(files.read(path.as_str())?)
+}
+
 /// Links of the profile, names of all store paths, and of the systems the files that early boot reads.
 fn copy_profile(files: &Ext4, to: &Path) -> Result<(), RootError> {
     let layout = Layout::below(Path::new("/"));

@@ -24,12 +24,19 @@ pub fn add_indirect(layout: &Layout, link: &Path, path: &StorePath) -> io::Resul
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let auto = layout.physical(layout.state_dir()).join("gcroots/auto");
-    std::fs::create_dir_all(&auto)?;
-    files::link_atomically(&link, &auto.join(name(&link)))?;
+    let root = root_of(layout, &link);
+    if let Some(auto) = root.parent() {
+        std::fs::create_dir_all(auto)?;
+    }
+    files::link_atomically(&link, &root)?;
     files::link_atomically(&PathBuf::from(path.absolute(layout.store_dir())), &link)
 }
 
-fn name(link: &Path) -> String {
-    base32::encode(&Sha1::digest(link.as_os_str().as_bytes()))
+/// The root that a link at the absolute place `link` has: one link has one.
+pub fn root_of(layout: &Layout, link: &Path) -> PathBuf {
+    let name = base32::encode(&Sha1::digest(link.as_os_str().as_bytes()));
+    layout
+        .physical(layout.state_dir())
+        .join("gcroots/auto")
+        .join(name)
 }

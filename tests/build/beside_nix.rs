@@ -36,6 +36,51 @@ fn what_nix_instantiates_is_built_to_what_nix_builds() {
 }
 
 #[test]
+fn an_output_that_is_gone_is_made_again_beside_the_others() {
+    let lab = Lab::new();
+    let derivation = &lab
+        .instantiates("run \"parts\" \"echo out >$out; echo $out >$dev\" { outputs = [ \"out\" \"dev\" ]; }")
+        [0];
+    let paths = lab.builds(&[derivation]);
+    let facts = lab.facts(&paths);
+    let dev = paths.iter().find(|path| path.ends_with("-dev")).unwrap().clone();
+    lab.forgets(std::slice::from_ref(&dev));
+    assert_eq!(lab.builds(&[&format!("{derivation}^dev")]), [dev]);
+    assert_eq!(lab.facts(&paths), facts);
+    lab.store.nix_verifies();
+}
+
+#[test]
+fn downloads_are_those_of_nix_itself() {
+    let lab = Lab::new();
+    let file = lab.store.path("data");
+    fs::write(&file, "x\n").unwrap();
+    for more in ["", "executable = true; "] {
+        let hash = if more.is_empty() {
+            "73cb3858a687a8494ca3323053016282f3dad39d42cf62ca4e79dda2aac7d9ac".to_owned()
+        } else {
+            fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+            let hash = lab
+                .store
+                .nix("nix-hash", &["--type", "sha256", file.to_str().unwrap()]);
+            hash.trim().to_owned()
+        };
+        lab.same_by_both(&format!(
+            "import <nix/fetchurl.nix> {{ url = \"file://{}\"; sha256 = \"{hash}\"; {more}}}",
+            file.display()
+        ));
+    }
+    let absent = &lab.instantiates(
+        "import <nix/fetchurl.nix> { url = \"file:///nowhere/data\"; \
+         sha256 = \"74cb3858a687a8494ca3323053016282f3dad39d42cf62ca4e79dda2aac7d9ac\"; }",
+    )[0];
+    assert!(
+        lab.refuses(&[absent])
+            .contains("file:///nowhere/data can't be fetched: ")
+    );
+}
+
+#[test]
 fn the_environment_is_the_one_that_nix_gives() {
     let lab = Lab::new();
     let attributes = "{ __structuredAttrs = true; number = 42; list = [ \"a b\" \"c\" ]; set = { x = true; }; \

@@ -61,7 +61,7 @@ fn serve(stream: &TcpStream, directory: &Path, manners: Manners, seen: &Mutex<Ve
             request += &line;
         }
         seen.lock().unwrap().push(request.clone());
-        let place = request.split(' ').nth(1)?.trim_start_matches('/');
+        let place = decoded(request.split(' ').nth(1)?.trim_start_matches('/'));
         let Ok(bytes) = fs::read(directory.join(place)) else {
             (&mut &*stream)
                 .write_all(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n")
@@ -98,4 +98,16 @@ fn serve(stream: &TcpStream, directory: &Path, manners: Manners, seen: &Mutex<Ve
             None => (&mut &*stream).write_all(rest).ok()?,
         }
     }
+}
+
+/// A path as it's written in a URL.
+fn decoded(place: &str) -> String {
+    let mut parts = place.split('%');
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let (code, rest) = part.split_at(2);
+        text.push(char::from(u8::from_str_radix(code, 16).unwrap()));
+        text += rest;
+    }
+    text
 }

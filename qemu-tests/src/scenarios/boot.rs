@@ -4,7 +4,7 @@ use anyhow::{Context, Result, bail};
 
 use super::bench::{Bench, TO_OFF, TO_PROMPT, same, says};
 use crate::guest::Shell;
-use crate::layout::{Layout, PASSPHRASE, ROOT_PASSWORD, ROOT_UUID, SWAP_UUID};
+use crate::layout::{Layout, PASSPHRASE, ROOT_PASSWORD, ROOT_UUID, SWAP_UUID, VOLUMES};
 use crate::rootfs::{NEW_ACCOUNT, PRIVILEGED, USER};
 use crate::tables::Tables;
 use crate::texts;
@@ -68,6 +68,26 @@ pub(super) fn boot(bench: &mut Bench<'_>) -> Result<()> {
         }
         let (code, said) = shell.sh("keel rehearse --cmdline root=/dev/vg/swap")?;
         same(&format!("its exit code for a wrong root ({said})"), &code, &3)
+    });
+    bench.check("a configuration is generated from what the machine is", || {
+        let _ = shell.run("mkdir -p /boot && modprobe vfat && mount /dev/nvme0n1p1 /boot")?;
+        let said = shell.run("keel generate-config --stdout")?;
+        let esp = shell.run("lsblk --noheadings --output UUID /dev/nvme0n1p1; umount /boot")?;
+        let [(volume, name), _] = VOLUMES;
+        for part in [
+            "modules = [\"dm_crypt\", \"dm_mod\", \"ext4\", \"nvme\"]".to_owned(),
+            format!("[boot.luks.{name}]"),
+            format!("device = \"/dev/disk/by-uuid/{volume}\""),
+            "[filesystems.\"/\"]".to_owned(),
+            "device = \"/dev/vg/root\"".to_owned(),
+            "[filesystems.\"/boot\"]".to_owned(),
+            format!("device = \"/dev/disk/by-uuid/{}\"", esp.trim()),
+            "[[swap]]".to_owned(),
+            "device = \"/dev/vg/swap\"".to_owned(),
+        ] {
+            says(&said, &part)?;
+        }
+        Ok(())
     });
     bench.check("systemd is told that the root is checked", || {
         let _ = shell.run("test -e /run/initramfs/fsck-root")?;

@@ -5,6 +5,7 @@ mod bad_disks;
 mod bench;
 mod boot;
 mod boot_bench;
+mod build_bench;
 mod fallback;
 mod hibernate;
 mod host;
@@ -98,7 +99,7 @@ pub(crate) const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "thin-root",
-        about: "a root in a thin pool: an initrd without lvm says so, one with it boots",
+        about: "a root in a mirrored thin pool: an initrd without lvm says so, one with it boots, with one disk too",
         run: lvm::thin_root,
     },
     Scenario {
@@ -194,14 +195,21 @@ pub(crate) const ALL: &[Scenario] = &[
 ];
 
 /// What only `bench` runs, by the name that it's asked for with.
-pub(crate) const BENCHES: &[Scenario] = &[Scenario {
-    name: "bench-boot",
-    about: "early boot beside initramfs-tools and dracut",
-    run: |bench| {
-        keyslot_bench::keyslots(bench)?;
-        boot_bench::boot(bench)
+pub(crate) const BENCHES: &[Scenario] = &[
+    Scenario {
+        name: "bench-boot",
+        about: "early boot beside initramfs-tools and dracut",
+        run: |bench| {
+            keyslot_bench::keyslots(bench)?;
+            boot_bench::boot(bench)
+        },
     },
-}];
+    Scenario {
+        name: "bench-build",
+        about: "building a configuration beside mmdebstrap of the same packages",
+        run: build_bench::build,
+    },
+];
 
 /// Those that need neither a machine in QEMU nor keel's programs.
 pub(crate) const NATIVE: &[Native] = &[Native {

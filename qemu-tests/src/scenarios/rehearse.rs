@@ -78,6 +78,8 @@ pub(super) fn rehearse(bench: &mut Bench<'_>) -> Result<()> {
             },
         );
     }
+    apart(bench, &right)?;
+    closed(bench, &right)?;
     let main: Vec<PathBuf> = bench
         .made
         .disks(Layout::Main)?
@@ -135,6 +137,62 @@ pub(super) fn rehearse(bench: &mut Bench<'_>) -> Result<()> {
         },
     );
     damaged(bench, &right, &main)
+}
+
+/// A volume whose header is a file on a stick.
+fn apart(bench: &mut Bench<'_>, right: &str) -> Result<()> {
+    let made = bench.made.disks(Layout::Stick)?;
+    let disks: Vec<PathBuf> = made.disks().into_iter().map(|disk| disk.path).collect();
+    let with_stick = [disks.clone(), vec![made.stick().path]].concat();
+    let parameters = Layout::Stick.parameters().join(" ");
+    let arguments = ["--json", "--passphrase-file", right, "--cmdline", &parameters];
+    let (code, said) = bench.made.keel.rehearse(&arguments, &with_stick)?;
+    let expected = made.tables()?;
+    bench.check(
+        "a header on a stick: both volumes open, by the tables of the real tools; the initrd lacks vfat",
+        || {
+            same(&format!("the exit code ({said})"), &code, &1)?;
+            let report: Report = serde_json::from_str(&said)?;
+            if report.luks.len() != 2 || report.luks.iter().any(|luks| luks.keyslot_opened != Some(0)) {
+                bail!("a keyslot wasn't opened: {said}");
+            }
+            says(&said, "the initrd lacks the module vfat (the header of volume")?;
+            tables_are(&report.tables, &expected)
+        },
+    );
+    let (code, said) = bench.made.keel.rehearse(&arguments, &disks)?;
+    bench.check("without the stick it's said that the header isn't there", || {
+        same(&format!("the exit code ({said})"), &code, &1)?;
+        says(
+            &said,
+            "its header isn't on any of these devices: /root.hdr on LABEL=STICK",
+        )
+    });
+    Ok(())
+}
+
+/// Roots whose files can't be read from here: what is proved, and what isn't.
+fn closed(bench: &mut Bench<'_>, right: &str) -> Result<()> {
+    for layout in [Layout::BarePartition, Layout::Btrfs] {
+        let disks = bench.made.disks(layout)?.disks();
+        let images: Vec<PathBuf> = disks.into_iter().map(|disk| disk.path).collect();
+        let parameters = layout.parameters().join(" ");
+        let arguments = ["--json", "--passphrase-file", right, "--cmdline", &parameters];
+        let (code, said) = bench.made.keel.rehearse(&arguments, &images)?;
+        let kind = layout.file_system().name();
+        bench.check(
+            &format!("{kind}: the root is found, and that its files weren't looked at is said"),
+            || {
+                same(&format!("the exit code ({said})"), &code, &1)?;
+                let report: Report = serde_json::from_str(&said)?;
+                if report.root.is_none() {
+                    bail!("no root is named: {said}");
+                }
+                says(&said, "only ext4 can be looked into in an image")
+            },
+        );
+    }
+    Ok(())
 }
 
 /// Both copies of the LUKS header are damaged.

@@ -352,7 +352,12 @@ mod tests {
         ),
         (
             Check::Mirror,
-            &["http://a/debian", "https://a/b", "file:/srv/x"],
+            &[
+                "http://a/debian",
+                "https://a/b",
+                "file:/srv/x",
+                "[signed-by=/k.asc] http://a",
+            ],
             &["", "ftp://a/", "a", "http://", "http://a b"],
         ),
         (

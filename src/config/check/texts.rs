@@ -2,6 +2,7 @@
 
 use super::unless;
 use crate::nearest::nearest;
+use crate::pins::sources::options_before;
 
 /// Directories of the time zone database whose zones have two or three parts.
 const AREAS: [&str; 15] = [
@@ -172,13 +173,15 @@ pub(super) fn mode(text: &str) -> Option<String> {
 }
 
 pub(super) fn mirror(text: &str) -> Option<String> {
+    // Options stand in front, as in sources.list(5).
+    let (_options, uri) = options_before(text);
     let rest = ["http://", "https://", "file:"]
         .iter()
-        .find_map(|scheme| text.strip_prefix(scheme));
-    no_space(text).or_else(|| {
+        .find_map(|scheme| uri.strip_prefix(scheme));
+    no_space(uri).or_else(|| {
         unless(
             rest.is_some_and(|rest| !rest.is_empty()),
-            "it begins with http://, https:// or file:",
+            "it begins with http://, https:// or file:, perhaps after options in brackets",
         )
     })
 }

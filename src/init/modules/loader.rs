@@ -15,10 +15,15 @@ use super::explain::explain;
 use super::lookup::{Found, Lookup};
 use super::order::Order;
 use super::table::{Module, Table};
+use super::urgency::Urgency;
 use crate::sys;
 
 /// Each waits for a device's probe most of its time.
 const WORKERS_MAX: usize = 4;
+
+/// The end of loading any module waits for all probing that is under way, such as that of a SATA controller for its disks
+/// (Linux, kernel/module/main.c, `do_init_module`). A module that drives nothing hasn't begun any, and needn't wait.
+const WITHOUT_WAITING: &str = " async_probe";
 
 /// Gives a module to the kernel.
 pub trait Insert: Send + Sync + 'static {
@@ -48,13 +53,16 @@ struct Shared {
     lookup: Lookup,
     /// From the command line, by module.
     options: BTreeMap<String, Vec<String>>,
+    /// Modules that devices ask for.
+    drivers: HashSet<usize>,
     /// `/lib/modules/<version>`
     directory: PathBuf,
     insert: Box<dyn Insert>,
     state: Mutex<State>,
     /// There is something to load, or nothing ever again.
     work: Condvar,
-    idle: Condvar,
+    /// A load has ended.
+    ended: Condvar,
 }
 
 struct State {
@@ -114,12 +122,13 @@ impl Loader {
         let mut loader = Loader {
             shared: Arc::new(Shared {
                 lookup: Lookup::new(&table, parameters),
+                drivers: drivers(&table),
                 options: parameters.options.clone(),
                 directory,
                 insert,
                 state: Mutex::new(State::new(table.modules, writer)),
                 work: Condvar::new(),
-                idle: Condvar::new(),
+                ended: Condvar::new(),
             }),
             workers: Vec::new(),
             reader,
@@ -138,6 +147,14 @@ impl Loader {
         Ok(loader)
     }
 
+    /// Asks for the modules of devices, by their modaliases, the most urgent first. Returns at once.
+    pub fn request_aliases(&self, mut modaliases: Vec<String>) {
+        modaliases.sort_by_key(|modalias| Urgency::of(modalias));
+        for modalias in &modaliases {
+            self.request_alias(modalias);
+        }
+    }
+
     /// Asks for the modules of a device, by its modalias. Returns at once.
     pub fn request_alias(&self, modalias: &str) {
         let mut state = self.shared.lock();
@@ -145,7 +162,7 @@ impl Loader {
             return;
         }
         match self.shared.lookup.by_alias(modalias) {
-            Found::Modules(indices) => self.request(state, &indices),
+            Found::Modules(indices) => self.request(state, &indices, Urgency::of(modalias)),
             Found::Blacklisted(names) => {
                 state
                     .unmatched
@@ -161,7 +178,7 @@ impl Loader {
         let mut state = self.shared.lock();
         let found = self.shared.lookup.by_name(name);
         let missing = match found {
-            Found::Modules(indices) => return self.request(state, &indices),
+            Found::Modules(indices) => return self.request(state, &indices, Urgency::Rest),
             Found::Builtin => return,
             Found::Blacklisted(names) => format!("{name}: {names} is blacklisted"),
             Found::Nothing => format!("{name}: neither in this initrd image nor built into its kernel"),
@@ -172,14 +189,14 @@ impl Loader {
     /// Loads a module by its name or an alias, if there is one: nothing is missed without it.
     pub fn request_if_there(&self, name: &str) {
         if let Found::Modules(indices) = self.shared.lookup.by_name(name) {
-            self.request(self.shared.lock(), &indices);
+            self.request(self.shared.lock(), &indices, Urgency::Rest);
         }
     }
 
-    fn request(&self, mut state: MutexGuard<'_, State>, indices: &[usize]) {
+    fn request(&self, mut state: MutexGuard<'_, State>, indices: &[usize], urgency: Urgency) {
         let idle = state.order.is_idle();
         for index in indices {
-            state.order.request(*index);
+            state.order.request(*index, urgency);
         }
         if idle && !state.order.is_idle() {
             // Otherwise the end of earlier loads would be taken for the end of these.
@@ -214,11 +231,28 @@ impl Loader {
 
     /// Waits for that.
     pub fn wait_idle(&self) {
+        self.wait_until(Order::is_idle);
+    }
+
+    /// Asks for modules by names or aliases before all others, and waits until they're loaded or have failed. What else was
+    /// asked for may still be loading: a disk that nobody waits for takes its time.
+    pub fn wait_for<'a>(&self, names: impl IntoIterator<Item = &'a str>) {
+        let mut wanted = Vec::new();
+        for name in names {
+            if let Found::Modules(mut indices) = self.shared.lookup.by_name(name) {
+                self.request(self.shared.lock(), &indices, Urgency::Now);
+                wanted.append(&mut indices);
+            }
+        }
+        self.wait_until(|order| wanted.iter().all(|index| order.is_settled(*index)));
+    }
+
+    fn wait_until(&self, is_reached: impl Fn(&Order) -> bool) {
         let mut state = self.shared.lock();
-        while !state.order.is_idle() {
+        while !is_reached(&state.order) {
             state = self
                 .shared
-                .idle
+                .ended
                 .wait(state)
                 .unwrap_or_else(PoisonError::into_inner);
         }
@@ -273,13 +307,14 @@ impl Shared {
             let module = state.order.module(index).cloned().unwrap_or_default();
             drop(state);
             let start = Instant::now();
-            let result = self.load(&module);
+            let result = self.load(index, &module);
             let took = start.elapsed();
             state = self.lock();
             if result.is_ok() {
                 state.loaded.push((module.name, took));
             }
             state.order.finish(index, result);
+            self.ended.notify_all();
             self.ended_or_work(&mut state);
         }
     }
@@ -292,7 +327,6 @@ impl Shared {
         if !state.order.is_idle() {
             return;
         }
-        self.idle.notify_all();
         if !std::mem::replace(&mut state.signalled, true)
             && let Err(error) = state.writer.write_all(&[1])
         {
@@ -301,7 +335,7 @@ impl Shared {
         }
     }
 
-    fn load(&self, module: &Module) -> Result<(), String> {
+    fn load(&self, index: usize, module: &Module) -> Result<(), String> {
         let mut parameters = vec![module.options.clone()];
         parameters.extend(
             self.options
@@ -313,8 +347,13 @@ impl Shared {
         parameters.retain(|parameter| !parameter.is_empty());
         let parameters = parameters.join(" ");
         let path = self.directory.join(&module.file);
+        let also = if self.drivers.contains(&index) {
+            ""
+        } else {
+            WITHOUT_WAITING
+        };
         let c_parameters =
-            CString::new(parameters.as_str()).map_err(|_| "a NUL byte in its parameters".to_owned())?;
+            CString::new(parameters.clone() + also).map_err(|_| "a NUL byte in its parameters".to_owned())?;
         match self.insert.insert(&path, &c_parameters) {
             Err(error) if error.raw_os_error() != Some(libc::EEXIST) => {
                 Err(explain(&error, &path, &parameters))
@@ -322,6 +361,13 @@ impl Shared {
             _ => Ok(()),
         }
     }
+}
+
+/// Modules with an alias of a device: `BUS:…`. Others are libraries, ciphers, file systems.
+fn drivers(table: &Table) -> HashSet<usize> {
+    let is_device = |pattern: &str| pattern.contains(':') && !pattern.starts_with("devname:");
+    let named = table.aliases.iter().filter(|(pattern, _)| is_device(pattern));
+    named.map(|(_, index)| *index).collect()
 }
 
 /// A parameter from the command line, whose quotes are gone. The kernel splits at blanks outside quotes.

@@ -135,6 +135,52 @@ fn readable(loader: &Loader) -> bool {
 }
 
 #[test]
+fn who_waits_for_a_module_does_not_wait_for_others() {
+    let (slow, end) = (Arc::new(Barrier::new(2)), Arc::new(Barrier::new(2)));
+    let fake = Fake {
+        meet: Arc::new(BTreeMap::from([
+            ("disk".to_owned(), Arc::clone(&slow)),
+            ("last".to_owned(), Arc::clone(&end)),
+        ])),
+        ..Fake::default()
+    };
+    let loader = fake.start(table(&["disk", "other", "last", "a", "b"], &["a>b"]), 2);
+    loader.request_name("disk");
+    // The second thread is kept busy until everything is asked for.
+    loader.request_name("last");
+    slow.wait();
+    end.wait();
+    loader.request_name("other");
+    loader.request_name("b");
+    end.wait();
+    loader.wait_for(["b", "nosuch"]);
+    assert!(fake.place("-b").is_some() && fake.place("-disk").is_none());
+    assert!(!loader.is_idle());
+    slow.wait();
+    loader.wait_idle();
+    assert_eq!(fake.started().len(), 5);
+}
+
+#[test]
+fn only_drivers_wait_for_the_probing_of_others() {
+    let fake = Fake::default();
+    let mut table = table(&["ahci", "dm_mod", "xts"], &[]);
+    for (pattern, index) in [
+        ("pci:v*d*sv*sd*bc01sc06i01*", 0),
+        ("devname:mapper/control", 1),
+        ("crypto-xts", 2),
+    ] {
+        table.aliases.push((pattern.to_owned(), index));
+    }
+    let loader = fake.start(table, 1);
+    loader.wait_for(["ahci", "dm_mod", "crypto-xts"]);
+    let log = fake.log.lock().unwrap();
+    for (name, parameters) in [("ahci", ""), ("dm_mod", " async_probe"), ("xts", " async_probe")] {
+        assert_eq!(log.parameters[name], parameters, "{name}");
+    }
+}
+
+#[test]
 fn dependencies_come_first_and_soft_ones_around() {
     let fake = Fake::default();
     let loader = fake.start(
@@ -379,8 +425,11 @@ fn parameters_of_the_table_and_of_the_command_line() {
     loader.request_name("b");
     loader.wait_idle();
     let log = fake.log.lock().unwrap();
-    assert_eq!(log.parameters["a"], "x=1 y x=2 name=\"two words\" flag");
-    assert_eq!(log.parameters["b"], "");
+    assert_eq!(
+        log.parameters["a"],
+        "x=1 y x=2 name=\"two words\" flag async_probe"
+    );
+    assert_eq!(log.parameters["b"], " async_probe");
 }
 
 /// Modules that need only earlier ones: pairs of numbers, and what is asked for.

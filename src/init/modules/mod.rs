@@ -8,6 +8,7 @@ mod loader;
 mod lookup;
 mod order;
 mod table;
+mod urgency;
 
 pub use coldplug::{coldplug, served};
 pub use glob::glob_match;

@@ -1,8 +1,12 @@
 //! In which order modules are loaded: what is ready now, and what waits for what.
 
-use std::collections::VecDeque;
+use std::collections::BTreeSet;
 
 use super::table::Module;
+use super::urgency::Urgency;
+
+/// Its place among what can be loaded: the more urgent first, else in the order in which modules were asked for.
+type Rank = (Urgency, u64);
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum State {
@@ -25,6 +29,8 @@ enum Need {
 #[derive(Debug, Default)]
 struct Node {
     state: State,
+    /// The first of those for whom it was asked for.
+    rank: Rank,
     /// What this module still waits for.
     waits: Vec<(usize, Need)>,
     /// Who waits for this module, or once did.
@@ -36,7 +42,9 @@ struct Node {
 pub(super) struct Order {
     modules: Vec<Module>,
     nodes: Vec<Node>,
-    ready: VecDeque<usize>,
+    ready: BTreeSet<(Rank, usize)>,
+    /// How often modules were asked for.
+    requests: u64,
     running: usize,
     /// Requested and neither loaded nor failed.
     open: usize,
@@ -49,7 +57,8 @@ impl Order {
         Order {
             modules,
             nodes,
-            ready: VecDeque::new(),
+            ready: BTreeSet::new(),
+            requests: 0,
             running: 0,
             open: 0,
             failures: Vec::new(),
@@ -60,15 +69,18 @@ impl Order {
         self.modules.get(index)
     }
 
-    /// Asks for a module and all it needs. Without effect when that was done before.
-    pub(super) fn request(&mut self, index: usize) {
-        self.enlist(index);
+    /// Asks for a module and all it needs. What was asked for before may become more urgent.
+    pub(super) fn request(&mut self, index: usize, urgency: Urgency) {
+        self.requests += 1;
+        let rank = (urgency, self.requests);
+        self.hurry(index, rank);
+        self.enlist(index, rank);
         self.break_cycles();
     }
 
     /// The next module to load now; [`Order::finish`] must follow.
     pub(super) fn next(&mut self) -> Option<usize> {
-        let index = self.ready.pop_front()?;
+        let (_, index) = self.ready.pop_first()?;
         if let Some(node) = self.nodes.get_mut(index) {
             node.state = State::Running;
             self.running += 1;
@@ -82,13 +94,14 @@ impl Order {
         let loaded = result.is_ok();
         self.settle(index, result);
         if loaded {
+            let rank = self.nodes.get(index).map(|node| node.rank).unwrap_or_default();
             for after in self
                 .modules
                 .get(index)
                 .map(|module| module.soft_after.clone())
                 .unwrap_or_default()
             {
-                self.enlist(after);
+                self.enlist(after, rank);
             }
         }
         self.break_cycles();
@@ -97,6 +110,11 @@ impl Order {
     /// Whether everything that was asked for is loaded or has failed.
     pub(super) fn is_idle(&self) -> bool {
         self.open == 0
+    }
+
+    /// Whether a module that was asked for is loaded or has failed.
+    pub(super) fn is_settled(&self, index: usize) -> bool {
+        matches!(self.state(index), State::Loaded | State::Failed)
     }
 
     pub(super) fn has_ready(&self) -> bool {
@@ -119,10 +137,29 @@ impl Order {
         self.nodes.get(index).map_or(State::Failed, |node| node.state)
     }
 
-    fn enlist(&mut self, index: usize) {
+    /// Moves a module that waits, and all that it waits for, to a better place.
+    fn hurry(&mut self, index: usize, rank: Rank) {
+        let mut stack = vec![index];
+        while let Some(index) = stack.pop() {
+            let Some(node) = self.nodes.get_mut(index) else {
+                continue;
+            };
+            if !matches!(node.state, State::Waiting | State::Ready) || node.rank <= rank {
+                continue;
+            }
+            if self.ready.remove(&(node.rank, index)) {
+                let _ = self.ready.insert((rank, index));
+            }
+            node.rank = rank;
+            stack.extend(node.waits.iter().map(|(need, _)| *need));
+        }
+    }
+
+    fn enlist(&mut self, index: usize, rank: Rank) {
         let mut stack = vec![index];
         while let Some(index) = stack.pop() {
             if self.state(index) != State::NotRequested {
+                self.hurry(index, rank);
                 continue;
             }
             let needs = self.needs(index);
@@ -138,6 +175,7 @@ impl Order {
                 continue;
             };
             node.state = State::Waiting;
+            node.rank = rank;
             self.open += 1;
             if let Some(reason) = failed {
                 self.settle(index, Err(reason));
@@ -175,7 +213,7 @@ impl Order {
             && node.waits.is_empty()
         {
             node.state = State::Ready;
-            self.ready.push_back(index);
+            let _ = self.ready.insert((node.rank, index));
         }
     }
 
@@ -260,5 +298,69 @@ impl Order {
             path.push((index, *need, *kind));
             index = *need;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// Modules by name, each with the modules that it depends on.
+    fn order(modules: &[(&str, &[usize])]) -> Order {
+        let module = |(name, depends): &(&str, &[usize])| Module {
+            name: (*name).to_owned(),
+            depends: depends.to_vec(),
+            ..Module::default()
+        };
+        Order::new(modules.iter().map(module).collect())
+    }
+
+    /// Loads everything, one after the other.
+    fn names(order: &mut Order) -> Vec<String> {
+        let mut names = Vec::new();
+        while let Some(index) = order.next() {
+            names.push(order.name(index).to_owned());
+            order.finish(index, Ok(()));
+        }
+        assert!(order.is_idle());
+        names
+    }
+
+    #[test]
+    fn a_disk_does_not_wait_for_what_was_asked_for_before() {
+        let mut order = order(&[
+            ("dm_mod", &[]),
+            ("dm_crypt", &[0]),
+            ("nvme_core", &[]),
+            ("nvme", &[2]),
+        ]);
+        order.request(1, Urgency::Rest);
+        order.request(3, Urgency::QuickDisk);
+        assert_eq!(names(&mut order), ["nvme_core", "nvme", "dm_mod", "dm_crypt"]);
+    }
+
+    #[test]
+    fn what_a_disk_needs_too_becomes_as_urgent() {
+        let modules: [(&str, &[usize]); 5] = [
+            ("a", &[]),
+            ("crc", &[]),
+            ("common", &[1]),
+            ("file_system", &[0, 2]),
+            ("disk", &[2]),
+        ];
+        let mut order = order(&modules);
+        order.request(3, Urgency::Rest);
+        order.request(4, Urgency::Disk);
+        assert_eq!(names(&mut order), ["crc", "common", "disk", "a", "file_system"]);
+    }
+
+    #[test]
+    fn equals_are_loaded_in_the_order_in_which_they_are_asked_for() {
+        let mut order = order(&[("a", &[]), ("b", &[3]), ("c", &[]), ("d", &[])]);
+        for index in [2, 1, 0] {
+            order.request(index, Urgency::Disk);
+        }
+        assert_eq!(names(&mut order), ["c", "d", "b", "a"]);
     }
 }
