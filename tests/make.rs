@@ -236,6 +236,7 @@ fn one_option_changes_etc_and_the_system_and_nothing_else() {
         .filter(|line| !old.contains(line))
         .map(|line| line.split("/nix").next().unwrap())
         .collect();
+    // The closure is in the order of hashes.
     differ.sort_unstable();
     assert_eq!(differ, ["etc", "etc.cfs"]);
     // What the generations share is the same inode.
