@@ -183,6 +183,7 @@ replays! {
     narinfo 300,
     newc 300,
     probe 100,
+    system_toml 300,
     unit_files 200,
     unit_tree 300,
     units_json 100,

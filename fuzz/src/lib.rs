@@ -6,6 +6,8 @@
 mod accounts;
 mod block;
 mod boot;
+#[cfg(feature = "tools")]
+mod config;
 mod image;
 mod input;
 mod luks;
@@ -48,6 +50,8 @@ pub const TARGETS: &[Target] = &[
     ("journal", tools::journal),
     #[cfg(feature = "tools")]
     ("newc", tools::newc),
+    #[cfg(feature = "tools")]
+    ("system_toml", config::system_toml),
     #[cfg(feature = "tools")]
     ("nar", store::nar),
     #[cfg(feature = "tools")]

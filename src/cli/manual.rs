@@ -45,11 +45,24 @@ pub(super) fn completion(args: &CompletionArgs) -> Result<()> {
         Shell::Zsh => clap_complete::Shell::Zsh,
         Shell::Fish => clap_complete::Shell::Fish,
     };
-    let mut command = with_option_names(super::Cli::command());
+    let mut command = with_option_names(shown());
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut command, "keel", &mut script);
     output::write(format_args!("{}", String::from_utf8_lossy(&script)))?;
     Ok(())
+}
+
+/// keel without the verbs that only keel itself calls: generators of completions don't leave them out.
+fn shown() -> clap::Command {
+    let whole = super::Cli::command();
+    let mut shown = clap::Command::new("keel").version(env!("CARGO_PKG_VERSION"));
+    for argument in whole.get_arguments() {
+        shown = shown.arg(argument.clone());
+    }
+    for verb in whole.get_subcommands().filter(|verb| !verb.is_hide_set()) {
+        shown = shown.subcommand(verb.clone());
+    }
+    shown
 }
 
 /// The same command; `--option` takes the names of options without a part that the user chooses.

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use toml::Spanned;
 use toml::de::DeTable;
 
 use super::options::{Branch, IMPORTS, Kind, root};
@@ -38,9 +39,9 @@ pub(super) fn read(option: &str, order: usize, findings: &mut Findings) -> Optio
     let wants_text = matches!(kind_of(key), Some(Kind::Text(_) | Kind::Choice(_)));
     let is_text = |text: &str| {
         DeTable::parse(text).is_ok_and(|table| {
-            let mut value = table.get_ref().values().next().map(|value| value.get_ref());
+            let mut value = table.get_ref().values().next().map(Spanned::get_ref);
             while let Some(toml::de::DeValue::Table(inner)) = value {
-                value = inner.values().next().map(|value| value.get_ref());
+                value = inner.values().next().map(Spanned::get_ref);
             }
             value.is_some_and(toml::de::DeValue::is_str)
         })

@@ -207,6 +207,30 @@ fn profiles_are_made_of_recipes() {
 }
 
 #[test]
+fn a_store_below_another_root_is_built_into() {
+    let kitchen = Kitchen::new();
+    let store = &kitchen.lab.store;
+    let recipe = kitchen.write("tool.toml", TOOL);
+    let root = store.path("root");
+    fs::create_dir(&root).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_keel"));
+    command
+        .args(["build", "--store", root.to_str().unwrap(), &recipe])
+        .env("KEEL_SETTINGS", store.path("settings.toml"));
+    let path = text(&run(&mut command).stdout);
+    // The path is the one that it has once that root is the machine's.
+    let inside = path.trim().strip_prefix("/nix/store/").unwrap();
+    let tool = fs::read_to_string(root.join("nix/store").join(inside).join("bin/tool")).unwrap();
+    assert!(tool.starts_with("#!/nix/store/"), "{tool}");
+    let mut nix = Command::new("nix-store");
+    nix.args(["--store", root.to_str().unwrap(), "--verify", "--check-contents"])
+        .env("HOME", store.path("home"))
+        .env("NIX_CONF_DIR", store.path("conf"));
+    let said = text(&run(&mut nix).stderr);
+    assert!(!said.contains("error") && !said.contains("modified"), "{said}");
+}
+
+#[test]
 fn nix_expressions_are_built() {
     let lab = Lab::new();
     let file = lab.store.path("expression.nix");

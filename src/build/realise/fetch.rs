@@ -92,9 +92,11 @@ pub(super) fn fetch(
         jobs: realise.jobs,
         progress: &progress,
     };
-    report.tell(Event::Fetching(&progress));
-    let copied = copy::fetch(&fetch, paths, roots, &mut |lock| {
-        report.tell(Event::Waiting(lock));
+    let mut copied = Ok(Vec::new());
+    report.fetching(&progress, &mut || {
+        copied = copy::fetch(&fetch, paths, roots, &mut |lock| {
+            report.tell(Event::Waiting(lock));
+        });
     });
     let copied = copied.unwrap_or_else(|error| {
         report.tell(Event::Warning(&error.to_string()));

@@ -106,8 +106,6 @@ pub enum Event<'a> {
         /// Paths, without what they need.
         fetches: usize,
     },
-    /// Paths begin to be copied from caches.
-    Fetching(&'a Progress),
     /// Paths were copied from caches.
     Fetched(&'a [StorePath]),
     /// A build begins.
@@ -128,6 +126,11 @@ pub enum Event<'a> {
 pub trait Report: Sync {
     /// Tells.
     fn tell(&self, event: Event<'_>);
+
+    /// Does `work`, which copies paths from caches; how far it has come may be shown meanwhile.
+    fn fetching(&self, _progress: &Progress, work: &mut dyn FnMut()) {
+        work();
+    }
 }
 
 /// Says nothing.

@@ -17,11 +17,13 @@ struct State {
     running: usize,
     built: Vec<StorePath>,
     failure: Option<Box<Failure>>,
+    /// A worker ended without a result: the others don't wait for it.
+    is_broken: bool,
 }
 
 impl State {
     fn is_over(&self) -> bool {
-        self.failure.is_some() || (self.ready.is_empty() && self.running == 0)
+        self.failure.is_some() || self.is_broken || (self.ready.is_empty() && self.running == 0)
     }
 }
 
@@ -117,7 +119,20 @@ impl Shared {
     }
 }
 
+/// Tells the others when its worker panics.
+struct Watched<'a>(&'a Shared);
+
+impl Drop for Watched<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.state().is_broken = true;
+            self.0.changed.notify_all();
+        }
+    }
+}
+
 fn work(realise: &Realise<'_>, plan: &Plan, shared: &Shared, report: &dyn Report) {
+    let _watched = Watched(shared);
     while let Some(index) = shared.next() {
         let Some(node) = plan.nodes.get(index) else {
             // There is one: the indices are of this plan.

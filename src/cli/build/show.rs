@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::build::realise::{Event, Failure, Report};
 use crate::cli::output::errln;
+use crate::store::cache::copy::Progress;
 use crate::store::derivation::name_of;
 use crate::store::{Layout, StorePath};
 
@@ -100,6 +101,10 @@ fn printable(line: &[u8]) -> String {
 }
 
 impl Report for Show {
+    fn fetching(&self, progress: &Progress, work: &mut dyn FnMut()) {
+        crate::cli::copy::shown(progress, work);
+    }
+
     fn tell(&self, event: Event<'_>) {
         let mut state = self.state();
         match event {
@@ -107,7 +112,6 @@ impl Report for Show {
                 state.planned = builds;
                 self.line(format_args!("{builds} to build, {fetches} to copy from caches"));
             }
-            Event::Fetching(_) => {}
             Event::Fetched(paths) => {
                 for path in paths {
                     self.line(format_args!("copied {}", path.absolute(&self.store_dir)));

@@ -10,6 +10,7 @@ use crate::config::options::{Preset, Spec, search};
 /// Options of system.toml: what there is to say, with types, defaults and examples.
 #[derive(Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("form"))]
+#[allow(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 pub(in crate::cli) struct Args {
     /// Words that an option's name or description has to have.
     search: Vec<String>,

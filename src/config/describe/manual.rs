@@ -6,7 +6,7 @@ use super::{example, table_of};
 use crate::config::options::{Preset, Spec, all};
 
 /// What stands before the options: requests and text of man(7).
-const HEAD: &str = r#".SH NAME
+const HEAD: &str = r".SH NAME
 keel\-system.toml \- what a machine is declared to be
 .SH SYNOPSIS
 /etc/keel/system.toml
@@ -32,7 +32,7 @@ Of several values for one option those with the highest priority count: the comm
 .RB ( \-\-option ),
 then force, then plain values, then default. A forced list replaces the others. Elements of [[\&...]] tables and values within free
 tables (settings) have no priorities.
-"#;
+";
 
 /// The manual page, for man(1).
 pub fn manual() -> String {

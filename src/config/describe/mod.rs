@@ -134,9 +134,7 @@ mod tests {
             let name = spec.path.rsplit('.').next().unwrap().replace('-', "\\-");
             assert!(manual.contains(&name), "{}", spec.path);
         }
-        let known = [
-            ".TH", ".SH", ".SS", ".TP", ".B", ".PP", ".nf", ".fi", ".RS", ".RE", ".br",
-        ];
+        let known = [".TH", ".SH", ".SS", ".TP", ".B", ".RB", ".BR", ".br"];
         for line in manual.lines().filter(|line| line.starts_with(['.', '\''])) {
             let request = line.split(' ').next().unwrap();
             assert!(known.contains(&request), "{line}");

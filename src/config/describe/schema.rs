@@ -7,15 +7,22 @@ use crate::config::options::{Branch, Kind, Preset, Spec, Table, root};
 /// The schema of a file.
 pub fn schema() -> Value {
     let mut schema = table(root());
-    schema["$schema"] = json!("http://json-schema.org/draft-07/schema#");
-    schema["title"] = json!("keel: system.toml");
-    // What one file doesn't say another may.
-    if let Value::Object(schema) = &mut schema {
-        let _required = schema.remove("required");
-    }
+    set(
+        &mut schema,
+        "$schema",
+        json!("http://json-schema.org/draft-07/schema#"),
+    );
+    set(&mut schema, "title", json!("keel: system.toml"));
     schema
 }
 
+fn set(schema: &mut Value, key: &str, value: Value) {
+    if let Value::Object(members) = schema {
+        let _earlier = members.insert(key.to_owned(), value);
+    }
+}
+
+/// What one file doesn't say another may: no key of a table is required.
 fn table(table: &Table) -> Value {
     let mut properties = Map::new();
     for (key, branch) in &table.known {
@@ -41,7 +48,7 @@ fn branch(branch: &Branch) -> Value {
                 .map(|(key, _)| *key)
                 .collect();
             let mut items = table(inner);
-            items["required"] = json!(required);
+            set(&mut items, "required", json!(required));
             json!({ "type": "array", "items": items })
         }
         Branch::Leaf(spec) => leaf(spec),
@@ -58,14 +65,14 @@ fn leaf(spec: &Spec) -> Value {
     } else {
         json!({ "anyOf": [value, wrapped("default"), wrapped("force")] })
     };
-    schema["description"] = json!(spec.description);
+    set(&mut schema, "description", json!(spec.description));
     if let Some(value) = parsed(spec.example) {
-        schema["examples"] = json!([value]);
+        set(&mut schema, "examples", json!([value]));
     }
     if let Preset::Is(text) = spec.default
         && let Some(value) = parsed(text)
     {
-        schema["default"] = value;
+        set(&mut schema, "default", value);
     }
     schema
 }

@@ -73,7 +73,7 @@ impl<'de> Deserializer<'de> for Ask<'_> {
         // Its fields are those of a variant: serde doesn't tell them.
         assert_ne!(name, "Check");
         visitor.visit_map(Fields {
-            keys: fields.to_vec().into_iter(),
+            keys: Vec::from(fields).into_iter(),
             key: "",
             ask: self,
         })
@@ -155,8 +155,9 @@ fn plain(path: &str) -> String {
     words.collect::<Vec<_>>().join(".")
 }
 
-fn is_of_a_machine(spec: &&Spec) -> bool {
-    spec.path != IMPORTS
+/// The options that a machine has.
+fn of_a_machine() -> impl Iterator<Item = &'static Spec> {
+    all().filter(|spec| spec.path != IMPORTS)
 }
 
 #[test]
@@ -167,7 +168,7 @@ fn every_field_is_an_option_and_every_option_a_field() {
         found: &mut fields,
     };
     let _config = Config::deserialize(ask).unwrap();
-    for spec in all().filter(is_of_a_machine) {
+    for spec in of_a_machine() {
         if spec.path.starts_with("health.checks.") {
             continue;
         }
@@ -289,7 +290,7 @@ fn defaults_are_those_of_the_types() {
                 \"/nix/store/7rjj86a15146cq1d3qy068lml7n7ykzm-x\" }]\n";
     let config = load_all(&[("system.toml", text)], &[]).unwrap().config;
     let table = toml::Value::try_from(&config).unwrap();
-    for spec in all().filter(is_of_a_machine) {
+    for spec in of_a_machine() {
         if spec.default == Preset::Required {
             continue;
         }
