@@ -23,7 +23,8 @@ const SALT: usize = 22;
 
 /// Set the password that a declared user begins with
 ///
-/// It's asked for, hashed, and kept on this machine, not in the store. It counts when the account is made; a user that is there already gets a new password by passwd(1).
+/// It's asked for, hashed, and kept on this machine, not in the store. It counts when the account is made; a user that is
+/// there already gets a new password by passwd(1).
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The user.
