@@ -248,6 +248,40 @@ fn one_option_changes_etc_and_the_system_and_nothing_else() {
 }
 
 #[test]
+fn a_generation_is_added_only_when_it_is_asked_for() {
+    let rootfs = Rootfs::new();
+    let machine = Machine::new(&rootfs, EXAMPLE);
+    let system = machine.built();
+    let link = |number: u32| {
+        machine
+            .store
+            .at(&format!("/nix/var/nix/profiles/system-{number}-link"))
+    };
+    assert!(!link(1).is_symlink());
+    run(&mut machine.build(&["--generation"]));
+    assert_eq!(fs::read_link(link(1)).unwrap(), Path::new(&system));
+    // The same system is the same generation.
+    run(&mut machine.build(&["--generation"]));
+    assert!(!link(2).is_symlink());
+    machine.configure(&EXAMPLE.replace("\"nixie\"", "\"pixie\""));
+    run(&mut machine.build(&["--generation"]));
+    assert!(link(2).is_symlink());
+}
+
+#[test]
+fn a_wrong_configuration_is_told_with_its_place_and_builds_nothing() {
+    let rootfs = Rootfs::new();
+    let machine = Machine::new(&rootfs, EXAMPLE);
+    machine.configure(&EXAMPLE.replace("time_zone", "timezone"));
+    let said = fails(&mut machine.build(&[]), 1);
+    assert!(
+        said.contains("timezone") && said.contains("time_zone") && said.contains("system.toml:"),
+        "{said}"
+    );
+    assert!(!machine.store.at("/nix/var/keel/made").exists());
+}
+
+#[test]
 fn what_was_built_is_found_and_made_again_when_it_was_collected() {
     let rootfs = Rootfs::new();
     let machine = Machine::new(&rootfs, EXAMPLE);

@@ -45,6 +45,12 @@ impl<'a> Shell<'a> {
             .with_context(|| format!("in the guest: {command}"))
     }
 
+    /// The same for a command that may take longer, or less.
+    pub(crate) fn sh_within(&mut self, command: &str, within: Duration) -> Result<(i32, String)> {
+        self.finish(command, within)
+            .with_context(|| format!("in the guest: {command}"))
+    }
+
     /// The output of a command that must succeed.
     pub(crate) fn run(&mut self, command: &str) -> Result<String> {
         let (code, output) = self.sh(command)?;

@@ -142,6 +142,28 @@ impl Keel {
         Ok(system.to_owned())
     }
 
+    /// Resolves the packages of a configuration for the machine whose root is at `root`.
+    pub(crate) fn update(&self, configuration: &Path, root: &Path) -> Result<()> {
+        self.verb(&["update", "--config"])
+            .arg(configuration)
+            .arg("--keel-init")
+            .arg(&self.init)
+            .arg("--store")
+            .arg(root)
+            .run()
+    }
+
+    /// Builds a configuration, as the newest generation of the machine whose root is at `root`; returns the system.
+    pub(crate) fn build_machine(&self, configuration: &Path, root: &Path) -> Result<String> {
+        let said = self
+            .verb(&["build", "--generation", "--config"])
+            .arg(configuration)
+            .arg("--store")
+            .arg(root)
+            .output()?;
+        Ok(said.trim().to_owned())
+    }
+
     /// Writes the boot menu of the machine whose root is at `root`.
     pub(crate) fn boot_update(&self, root: &Path, esp: &Path) -> Result<()> {
         self.verb(&["boot", "update", "--timeout", "3"])

@@ -9,6 +9,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, anyhow};
 
 use crate::builder::{self, Contents, Disks};
+use crate::declared;
 use crate::image_cache::{Cache, Key};
 use crate::keel::Keel;
 use crate::layout::{Layout, ROOT_PASSWORD, ROOT_UUID};
@@ -130,6 +131,13 @@ impl Made {
             Switching::make(&self.cache, &self.keel, &self.systems)
         })?;
         Ok(slot.insert(made).clone())
+    }
+
+    /// The machine of one file; the first caller makes it.
+    pub(crate) fn declared(&self) -> Result<Disks> {
+        self.figures.time("the machine of one file", || {
+            declared::disks(&self.cache, &self.keel, &self.systems, &self.notes)
+        })
     }
 
     /// Debian's own initrds, and a disk for all; the first caller makes them.

@@ -6,6 +6,7 @@ mod builder;
 mod builder_initrd;
 mod cargo;
 mod console;
+mod declared;
 mod demo;
 mod disk;
 mod guest;

@@ -19,7 +19,7 @@ pub(crate) const DID_NOT_COME_BACK: &str = "didn't come back";
 /// systemd-boot counts down.
 pub(crate) const BOOT_MENU: &str = "Boot in";
 /// The root shell of a test machine: after a login, and as the first program, when no host name is set yet.
-pub(crate) const SHELL_PROMPTS: [&str; 3] = ["root@keel:", "root@(none):", "bash-5"];
+pub(crate) const SHELL_PROMPTS: [&str; 4] = ["root@keel:", "root@nixie:", "root@(none):", "bash-5"];
 /// Nothing good comes after it.
 pub(crate) const PANIC: &str = "Kernel panic";
 

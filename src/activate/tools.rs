@@ -17,7 +17,7 @@ struct Tool {
 }
 
 /// All, in the order in which they run: files belong to accounts, and modules bring kernel settings.
-const TOOLS: [Tool; 6] = [
+const TOOLS: [Tool; 7] = [
     Tool {
         program: "/usr/bin/systemd-sysusers",
         arguments: &[],
@@ -37,6 +37,12 @@ const TOOLS: [Tool; 6] = [
         program: "/usr/lib/systemd/systemd-sysctl",
         arguments: &[],
         reads: &["sysctl.d", "sysctl.conf", "modules-load.d"],
+    },
+    // systemd reads the file at boot only.
+    Tool {
+        program: "/usr/bin/hostname",
+        arguments: &["--file", "/etc/hostname"],
+        reads: &["hostname"],
     },
     Tool {
         program: "/usr/lib/systemd/systemd-binfmt",
@@ -143,6 +149,7 @@ mod tests {
             ("usr/lib/sysusers.d/b.conf", "u b\n", all),
             ("accounts.json", "{ }", all),
             ("etc/sysctl.conf", "kernel.x=2\n", &["sysctl"][..]),
+            ("etc/hostname", "other\n", &["hostname"][..]),
             (
                 "etc/modules-load.d/x.conf",
                 "loop\n",

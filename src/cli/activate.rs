@@ -60,6 +60,10 @@ pub(super) struct Args {
 
 /// Which generation to go back to.
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples:\n  keel rollback --ask           show what would be done and what differs, then ask\n  \
+                        keel rollback --to 41 --boot  go back at the next boot"
+)]
 pub(super) struct RollbackArgs {
     /// The generation; the one before the current one when left out.
     #[arg(long, value_name = "N")]

@@ -19,7 +19,11 @@ pub(super) struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Verb {
     /// List what differs from the system's /etc: M changed, A added, D removed, = the same (but no longer followed).
-    Status,
+    Status {
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Show how files differ from the system's.
     Diff {
         /// Files below /etc; all that were changed when left out.
@@ -42,7 +46,25 @@ pub(super) fn run(args: &Args) -> Result<u8> {
     let changes =
         local_changes(&upper, &tree).with_context(|| format!("{} can't be read", upper.display()))?;
     match &args.verb {
-        Verb::Status => {
+        Verb::Status { json: true } => {
+            let all: Vec<_> = changes
+                .iter()
+                .map(|change| {
+                    serde_json::json!({
+                        "path": Path::new("/etc").join(&change.path),
+                        "change": match change.kind {
+                            LocalKind::Changed => "changed",
+                            LocalKind::Same => "same",
+                            LocalKind::Added => "added",
+                            LocalKind::Removed => "removed",
+                        },
+                    })
+                })
+                .collect();
+            outln!("{}", serde_json::to_string_pretty(&all)?)?;
+            Ok(0)
+        }
+        Verb::Status { json: false } => {
             for change in &changes {
                 let mark = match change.kind {
                     LocalKind::Changed => 'M',

@@ -11,6 +11,7 @@ mod etc;
 mod gc;
 mod generate;
 mod generations;
+mod help;
 mod import;
 pub mod initrd;
 mod layer;
@@ -32,7 +33,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 /// Declarative generations for Debian: encrypted boot, live switch, rollback.
 #[derive(Debug, Parser)]
@@ -147,7 +148,8 @@ pub fn main() -> ExitCode {
     if let Some(code) = apt::instead(&arguments) {
         return code;
     }
-    let Cli { color, verb } = Cli::parse_from(as_activate(arguments));
+    let matches = help::grouped(Cli::command()).get_matches_from(as_activate(arguments));
+    let Cli { color, verb } = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     output::color::choose(color);
     let name = verb.name();
     match verb.run() {

@@ -349,8 +349,8 @@ fn add_system(
     Ok(assembly::add_system(addition, &pieces)?)
 }
 
-// The numbers of the newest generation that can say them. A machine's first generation starts without any.
-fn previous_ids(profile: &Profile, report: &mut dyn FnMut(Notice)) -> Result<Ids, ImportError> {
+/// The numbers of a profile's newest generation that can say them. A machine's first generation starts without any.
+pub(crate) fn previous_ids(profile: &Profile, report: &mut dyn FnMut(Notice)) -> Result<Ids, ImportError> {
     let mut all = profile.generations()?;
     all.reverse();
     let mut first_failure = None;

@@ -16,7 +16,7 @@ use crate::{KERNEL, run};
 
 /// What only mmdebstrap's tree has, or has otherwise (docs/layers.md): its own configuration and that of the machine that built,
 /// locks and copies, what belongs to one machine, logs and caches. Accounts have other numbers, compared by name.
-const APART: [&str; 25] = [
+const APART: [&str; 28] = [
     "dev",
     "proc",
     "run",
@@ -24,8 +24,11 @@ const APART: [&str; 25] = [
     "tmp",
     "etc/.pwd.lock",
     "etc/apt/apt.conf.d/99mmdebstrap",
+    "etc/apt/preferences.d",
     "etc/apt/sources.list",
+    "etc/apt/sources.list.d",
     "etc/dpkg/dpkg.cfg.d/99mmdebstrap",
+    "etc/fstab",
     "etc/group",
     "etc/gshadow",
     "etc/hostname",

@@ -103,12 +103,15 @@ fn one_leg(bench: &mut Bench<'_>, disks: &[Disk], initrd: &Path) -> Result<()> {
     machine.unlock()?;
     let mut shell = machine.shell()?;
     let report = shell.boot_report()?;
-    bench.check("without one of the disks the mirrored pool starts all the same", || {
-        same("the number of unlocked volumes", &report.unlocked.len(), &1)?;
-        says(&report.activated.join(" "), "vg/root")?;
-        let _ = shell.run("echo text >/var/lib/keel/test && sync && grep text /var/lib/keel/test")?;
-        Ok(())
-    });
+    bench.check(
+        "without one of the disks the mirrored pool starts all the same",
+        || {
+            same("the number of unlocked volumes", &report.unlocked.len(), &1)?;
+            says(&report.activated.join(" "), "vg/root")?;
+            let _ = shell.run("echo text >/var/lib/keel/test && sync && grep text /var/lib/keel/test")?;
+            Ok(())
+        },
+    );
     machine.cut_power();
     Ok(())
 }

@@ -5,6 +5,7 @@ mod bad_disks;
 mod bench;
 mod boot;
 mod boot_bench;
+mod declared;
 mod build_bench;
 mod fallback;
 mod hibernate;
@@ -56,6 +57,11 @@ pub(crate) const ALL: &[Scenario] = &[
         name: "adjunct",
         about: "an initrd with systemd as PID 1 and keel-init as its unit; a root that isn't there",
         run: adjunct::adjunct,
+    },
+    Scenario {
+        name: "declared",
+        about: "the machine of one file: every line of it is seen, an edit is switched to, a rollback takes it back",
+        run: declared::declared,
     },
     Scenario {
         name: "striped",

@@ -1,8 +1,12 @@
 //! How to build: limits, caches, and whose word is taken.
 
+use std::path::Path;
 use std::time::Duration;
 
+use anyhow::Context;
+
 use super::show::Show;
+use super::what;
 use crate::build::realise::{self, BuildLimits, Checked, Outcome, Realise, RealiseError, Want};
 use crate::cli::settings::Settings;
 use crate::store::cache::{self, Cache, Trust};
@@ -117,6 +121,16 @@ impl Builder {
         let show = Show::new(&self.layout);
         let result = realise::realise(&self.realise(), wants, roots, &show);
         Self::told(&show, result)
+    }
+
+    /// Builds a recipe; returns its output `out`.
+    pub(in crate::cli) fn recipe(&self, file: &Path, roots: &mut TempRoots) -> anyhow::Result<StorePath> {
+        let derivations = what::instantiate(&self.layout, &[file], roots)?;
+        let derivation = derivations.into_iter().next().context("it's no recipe")?;
+        let outcome = self.build(&[Want::all(derivation.clone())], roots)?;
+        let outputs = outcome.outputs.get(&derivation);
+        let out = outputs.and_then(|outputs| outputs.get("out"));
+        out.cloned().context("it has no output `out`")
     }
 
     /// Caches that are asked.

@@ -40,6 +40,10 @@ pub(super) struct Args {
     attributes: Vec<String>,
     #[command(flatten)]
     machine: super::make::MachineArgs,
+    /// Make the system the newest generation of the store's profile, as a machine that is being installed needs it. A running
+    /// machine's `switch`, `boot` and `test` do what is needed by themselves.
+    #[arg(long, conflicts_with = "what")]
+    generation: bool,
     /// Build again what is built, and compare.
     #[arg(long)]
     check: bool,
@@ -90,6 +94,9 @@ fn machine(args: &Args, layout: &Layout) -> anyhow::Result<u8> {
         anyhow::bail!("--check builds a derivation or a recipe again: say which");
     }
     let built = super::make::build(&args.machine, &args.how, layout)?;
+    if args.generation {
+        super::make::add_generation(layout, &built.system)?;
+    }
     if let Some(link) = &args.out_link {
         indirect::add_indirect(layout, link, &built.system)
             .with_context(|| format!("{} can't be made", link.display()))?;

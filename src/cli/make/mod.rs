@@ -16,6 +16,9 @@ use crate::activate::{Machine, Target};
 use crate::config::{Config, DEFAULT_PATH};
 use crate::pins::Lock;
 use crate::store::{Layout, StorePath};
+use crate::system::declared::Ids;
+use crate::system::generation::{Profile, SYSTEM_PROFILE};
+use crate::system::import::previous_ids;
 use crate::system::make::generation::{self, Making};
 use crate::system::make::memory::{self, Inputs};
 use crate::system::packages_parts::Parts;
@@ -77,8 +80,17 @@ struct Source {
 pub(super) fn build(args: &MachineArgs, how: &How, layout: &Layout) -> Result<Built> {
     let begun = Instant::now();
     let mut source = read(&args.config)?;
+    if source.lock.ids == Ids::default() {
+        source.lock.ids = ids_of_machine(layout)?;
+    }
     let inputs = inputs(args, &source)?;
-    if let Some(system) = find(layout, &inputs)? {
+    // What a recipe builds is told by its derivation alone.
+    let has_recipe = source
+        .config
+        .overlay
+        .iter()
+        .any(|overlay| overlay.recipe.is_some());
+    if !has_recipe && let Some(system) = find(layout, &inputs)? {
         log::info!("found in {:?}", begun.elapsed());
         return Ok(Built {
             system,
@@ -154,6 +166,15 @@ fn read(args: &SourceArgs) -> Result<Source> {
         lock_path,
         lock,
     })
+}
+
+/// The numbers that a machine's accounts had before it had a lock: files belong to them.
+fn ids_of_machine(layout: &Layout) -> Result<Ids> {
+    if !layout.physical(&layout.profiles_dir()).is_dir() {
+        return Ok(Ids::default());
+    }
+    let profile = Profile::open(layout.clone(), SYSTEM_PROFILE)?;
+    Ok(previous_ids(&profile, &mut |notice| errln!("keel: {notice}"))?)
 }
 
 /// Everything that decides which system is built.
@@ -238,6 +259,16 @@ pub(super) fn target(machine: &Machine, args: &SourceArgs, as_generation: bool) 
         system,
     };
     Ok((self::as_generation(machine, target, as_generation)?, built.config))
+}
+
+/// Makes a system the newest generation of a store's profile, and the current one when there was none.
+pub(super) fn add_generation(layout: &Layout, system: &StorePath) -> Result<()> {
+    let profile = Profile::open(layout.clone(), SYSTEM_PROFILE)?;
+    let lock = profile::lock(&profile)?;
+    let (number, is_new) = profile::add_generation(&profile, system, false, &lock)?;
+    let state = if is_new { "is" } else { "was already" };
+    errln!("keel: the system {state} generation {number}");
+    Ok(())
 }
 
 /// Makes a system that has no generation yet one, when it's wanted.

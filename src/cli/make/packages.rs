@@ -32,7 +32,8 @@ pub(super) fn of_lock(source: &Source, how: &How, layout: &Layout) -> Result<Par
         .iter()
         .map(|pin| pins::path_of(pin, layout.store_dir()))
         .collect::<Result<Vec<_>, _>>()?;
-    let overlays = replacements(source, layout)?;
+    let mut roots = TempRoots::new(layout).context("temporary roots can't be made")?;
+    let overlays = replacements(source, how, layout, &mut roots)?;
     let locales = locales(&config.system);
     let request = Request {
         lock,
@@ -47,7 +48,6 @@ pub(super) fn of_lock(source: &Source, how: &How, layout: &Layout) -> Result<Par
         return Ok(parts);
     }
     let builder = Builder::new(layout, how)?;
-    let mut roots = TempRoots::new(layout).context("temporary roots can't be made")?;
     if layers.must_be_built(layout)? {
         fetch(source, &builder, layout, &mut roots)?;
     }
@@ -74,49 +74,44 @@ fn fetch(source: &Source, builder: &Builder, layout: &Layout, roots: &mut TempRo
 }
 
 /// What `[[overlay]]` puts in the place of packages, in the store.
-fn replacements(source: &Source, layout: &Layout) -> Result<Vec<Replacement>> {
-    let overlays = source.config.overlay.iter();
-    overlays
-        .map(|overlay| {
-            Ok(Replacement {
-                package: overlay.package.clone(),
-                with: replacement(overlay, &source.base, layout)
-                    .with_context(|| format!("overlay of {}", overlay.package))?,
-            })
-        })
-        .collect()
+fn replacements(
+    source: &Source,
+    how: &How,
+    layout: &Layout,
+    roots: &mut TempRoots,
+) -> Result<Vec<Replacement>> {
+    let mut all = Vec::new();
+    for overlay in &source.config.overlay {
+        let package = overlay.package.clone();
+        let failed = || format!("the overlay of {package}");
+        let with = if let Some(recipe) = &overlay.recipe {
+            let builder = Builder::new(layout, how).with_context(failed)?;
+            let output = builder.recipe(&source.base.join(recipe), roots);
+            With::Files(output.with_context(failed)?)
+        } else {
+            replacement(overlay, &source.base, layout).with_context(failed)?
+        };
+        all.push(Replacement { package, with });
+    }
+    Ok(all)
 }
 
 fn replacement(overlay: &Overlay, base: &Path, layout: &Layout) -> Result<With> {
-    match overlay {
-        Overlay { deb: Some(deb), .. } => {
-            let file = base.join(deb);
-            let name = file.file_name().unwrap_or_default().to_string_lossy();
-            let name: String = name
-                .chars()
-                .map(|c| {
-                    if c.is_ascii_alphanumeric() || "+-._?=".contains(c) {
-                        c
-                    } else {
-                        '-'
-                    }
-                })
-                .collect();
-            let mut addition = Addition::begin(layout, &mut waiting)?;
-            let path = addition.copy(&file, &name, METHOD)?;
-            addition.commit()?;
-            Ok(With::Deb(path))
-        }
-        Overlay { path: Some(path), .. } => {
-            Ok(With::Files(StorePath::from_absolute(layout.store_dir(), path)?))
-        }
-        Overlay {
-            recipe: Some(recipe), ..
-        } => bail!(
-            "{recipe}: build it first (`keel build {recipe}`) and name the store path that is printed (path = …)"
-        ),
-        _ => bail!("deb or path has to say what takes its place"),
+    if let Some(path) = &overlay.path {
+        return Ok(With::Files(StorePath::from_absolute(layout.store_dir(), path)?));
     }
+    let deb = overlay
+        .deb
+        .as_ref()
+        .context("deb, recipe or path has to say what takes its place")?;
+    let file = base.join(deb);
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "+-._?=".contains(c);
+    let name: String = name.chars().map(|c| if allowed(c) { c } else { '-' }).collect();
+    let mut addition = Addition::begin(layout, &mut waiting)?;
+    let path = addition.copy(&file, &name, METHOD)?;
+    addition.commit()?;
+    Ok(With::Deb(path))
 }
 
 /// Parts of a root file system. An archive that was taken apart before is found again as long as it's the same file.
