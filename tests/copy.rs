@@ -444,3 +444,19 @@ fn a_copy_killed_anywhere_goes_on() {
             .program("nix", &["path-info", "--store", &url, "--recursive", &pair.top]));
     }
 }
+
+#[test]
+fn a_copy_shows_on_a_terminal_how_far_it_has_come() {
+    let pair = Pair::new();
+    let (_, url) = pair.cache("cache");
+    let line = format!("{} copy --to {url} {}", env!("CARGO_BIN_EXE_keel"), pair.top);
+    // script(1) gives it a terminal.
+    let arguments = ["--quiet", "--return", "--command", &line, "/dev/null"];
+    let said = text(&run(&mut pair.store.program("script", &arguments)).stdout);
+    assert!(said.contains("[####") && said.contains("2/2 paths, "), "{said:?}");
+    assert!(said.contains(&pair.top), "{said:?}");
+    // Elsewhere the result is all that there is.
+    let (_, url) = pair.cache("other");
+    let out = run(&mut pair.store.keel(&["copy", "--to", &url, &pair.top]));
+    assert_eq!(text(&out.stderr), "");
+}

@@ -93,6 +93,18 @@ pub(crate) fn bench_store(json: bool) -> Result<()> {
     print_figures(&figures, "store", json)
 }
 
+/// Building a configuration beside mmdebstrap: natively, with nothing made but the programs.
+pub(crate) fn bench_build(json: bool) -> Result<()> {
+    let keel = Keel::build()?;
+    let directory = std::path::absolute(DIRECTORY)
+        .context("the working directory is gone")?
+        .join("bench-build");
+    empty_directory(&directory)?;
+    let figures = Figures::default();
+    scenarios::bench_build(&keel, &directory, &figures)?;
+    print_figures(&figures, "build", json)
+}
+
 fn print_figures(figures: &Figures, prefix: &str, json: bool) -> Result<()> {
     let own = figures.of(prefix);
     if json {

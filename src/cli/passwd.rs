@@ -21,8 +21,9 @@ const DIGITS: &[u8; 64] = b"./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmn
 /// Characters of a salt.
 const SALT: usize = 22;
 
-/// Set the password that a declared user begins with: asked for, hashed, and kept on this machine, not in the store. It
-/// counts when the account is made; a user that is there already gets a new password by passwd(1).
+/// Set the password that a declared user begins with
+///
+/// It's asked for, hashed, and kept on this machine, not in the store. It counts when the account is made; a user that is there already gets a new password by passwd(1).
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     /// The user.

@@ -11,11 +11,15 @@ use super::files;
 use super::lock::{self, Access};
 use super::path::StorePath;
 use super::pool::{Pool, object_name};
+use super::roots;
 use super::tree::Node;
 use super::verity::Digest;
 
 /// Contents up to this many bytes lie in the image itself, as composefs does it.
 pub const INLINE_MAX: u64 = 64;
+
+/// Characters of an object's name behind its directory of two.
+const OBJECT_REST: usize = 62;
 
 /// Why objects can't be linked.
 #[derive(Debug, thiserror::Error)]
@@ -105,4 +109,82 @@ fn intact(path: &Path, size: u64) -> bool {
 
 fn sync(path: &Path) -> io::Result<()> {
     Ok(nix::unistd::syncfs(&std::fs::File::open(path)?)?)
+}
+
+/// The systems whose objects have all been linked, valid or not any more.
+pub(super) fn stamped(layout: &Layout) -> io::Result<Vec<StorePath>> {
+    let complete = layout.physical(&layout.objects_dir()).join("complete");
+    let entries = match std::fs::read_dir(&complete) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut systems = Vec::new();
+    for entry in entries {
+        let name = entry?.file_name();
+        systems.extend(
+            name.to_str()
+                .and_then(|base| StorePath::from_base_name(base).ok()),
+        );
+    }
+    systems.sort_unstable();
+    Ok(systems)
+}
+
+/// The images that `system` links to. Without them nobody knows what it needs, so that's an error; it comes with its place.
+pub(super) fn images(layout: &Layout, system: &StorePath) -> Result<Vec<PathBuf>, (PathBuf, io::Error)> {
+    linked(layout, system, &["usr.cfs", "etc.cfs"])
+}
+
+/// The trees that hold the contents of its objects.
+pub(super) fn trees(layout: &Layout, system: &StorePath) -> Result<Vec<PathBuf>, (PathBuf, io::Error)> {
+    linked(layout, system, &["usr", "etc"])
+}
+
+fn linked(layout: &Layout, system: &StorePath, names: &[&str]) -> Result<Vec<PathBuf>, (PathBuf, io::Error)> {
+    names
+        .iter()
+        .map(|name| {
+            let link = layout.physical_path(system).join(name);
+            let target = match std::fs::read_link(&link) {
+                Ok(target) => target,
+                Err(error) => return Err((link, error)),
+            };
+            roots::in_store(layout, &target)
+                .map(|path| layout.physical_path(&path))
+                .ok_or_else(|| (link, io::Error::other("it leads out of the store")))
+        })
+        .collect()
+}
+
+/// The objects that an image names, `ab/cdef…`: it holds them as text, each behind a slash. What only looks like a name
+/// keeps an object more.
+pub(super) fn names_in(image: &[u8]) -> impl Iterator<Item = String> {
+    let is_digit = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    image
+        .windows(1 + 2 + 1 + OBJECT_REST)
+        .filter_map(move |window| match window {
+            [b'/', a, b, b'/', rest @ ..] if is_digit(a) && is_digit(b) && rest.iter().all(is_digit) => {
+                String::from_utf8(window.get(1..)?.to_vec()).ok()
+            }
+            _ => None,
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        unused_results
+    )]
+    use super::*;
+
+    #[test]
+    fn an_image_names_objects_by_digests_behind_slashes() {
+        let object = format!("ab/{}", "c".repeat(OBJECT_REST));
+        let image = format!("\0\x01/{object}\0trusted/ab/short/AB/{}", "c".repeat(OBJECT_REST));
+        assert_eq!(names_in(image.as_bytes()).collect::<Vec<_>>(), [object]);
+        assert_eq!(names_in(b"/ab/").count(), 0);
+    }
 }

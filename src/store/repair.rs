@@ -12,7 +12,7 @@ use super::cache::copy::CopyError;
 use super::cache::{Cache, Trust, copy};
 use super::db::{Database, PathInfo};
 use super::locks::PathLock;
-use super::objects::INLINE_MAX;
+use super::objects::{self, INLINE_MAX};
 use super::pool::object_name;
 use super::verify::{Fault, Report};
 use super::verity::Verity;
@@ -43,7 +43,7 @@ pub fn repair(
 ) -> Result<Repaired, CopyError> {
     let mut repaired = Repaired::default();
     let database = Database::open(&layout.physical(&layout.database_dir()), layout.store_dir())?;
-    let mut objects: BTreeSet<PathBuf> = report
+    let mut damaged: BTreeSet<PathBuf> = report
         .faults
         .iter()
         .filter_map(|fault| match fault {
@@ -64,7 +64,14 @@ pub fn repair(
         match copy::receive_again(layout, caches, trust, &info, &temporary) {
             Ok(()) => {
                 replace(layout, &info, &temporary, waiting)
-                    .and_then(|()| mend_objects(layout, path, &mut objects, &mut repaired.objects))
+                    .and_then(|()| {
+                        mend(
+                            layout,
+                            &layout.physical_path(path),
+                            &mut damaged,
+                            &mut repaired.objects,
+                        )
+                    })
                     .map_err(|source| CopyError::Store {
                         path: layout.physical_path(path),
                         source,
@@ -74,9 +81,10 @@ pub fn repair(
             Err(error) => repaired.left.push(error.to_string()),
         }
     }
-    repaired.left.extend(objects.into_iter().map(|object| {
+    mend_from_systems(layout, &mut damaged, &mut repaired.objects)?;
+    repaired.left.extend(damaged.into_iter().map(|object| {
         format!(
-            "no path that was mended holds the contents of the object {}: import its generation again",
+            "no path holds the contents of the object {}: make its generation again",
             object.display()
         )
     }));
@@ -131,25 +139,45 @@ fn forget_links(links: &Path, damaged: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Objects among `damaged` whose contents the mended path holds become links to its files.
-fn mend_objects(
+/// What no mended path has brought is in the trees of the systems.
+fn mend_from_systems(
     layout: &Layout,
-    path: &StorePath,
+    damaged: &mut BTreeSet<PathBuf>,
+    mended: &mut Vec<PathBuf>,
+) -> Result<(), CopyError> {
+    let at = |path: &Path| {
+        let path = path.to_owned();
+        move |source| CopyError::Store { path, source }
+    };
+    let directory = layout.physical(&layout.objects_dir());
+    for system in objects::stamped(layout).map_err(at(&directory))? {
+        // A system that is itself damaged has none to offer.
+        for tree in objects::trees(layout, &system).unwrap_or_default() {
+            mend(layout, &tree, damaged, mended).map_err(at(&tree))?;
+        }
+    }
+    Ok(())
+}
+
+/// Objects among `damaged` whose contents the tree holds become links to its files.
+fn mend(
+    layout: &Layout,
+    tree: &Path,
     damaged: &mut BTreeSet<PathBuf>,
     mended: &mut Vec<PathBuf>,
 ) -> io::Result<()> {
-    if damaged.is_empty() {
+    if damaged.is_empty() || tree.symlink_metadata().is_err() {
         return Ok(());
     }
     let objects = layout.physical(&layout.objects_dir());
-    walk(&layout.physical_path(path), &mut |file| {
+    let mut buffer = vec![0; super::nar::BUFFER];
+    walk(tree, &mut |file| {
         let metadata = file.symlink_metadata()?;
         if !metadata.is_file() || metadata.size() <= INLINE_MAX {
             return Ok(());
         }
         let mut verity = Verity::default();
         let mut source = fs::File::open(file)?;
-        let mut buffer = vec![0; super::nar::BUFFER];
         loop {
             match io::Read::read(&mut source, &mut buffer)? {
                 0 => break,

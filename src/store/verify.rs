@@ -1,5 +1,6 @@
 //! Whether what lies on the disk is what the database says: paths by the hashes of their archives, objects by their names.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -9,6 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::db::{Database, DbError};
 use super::nar::{self, Archiver, NarHash, pipeline};
+use super::objects;
 use super::path::{StorePath, hex};
 use super::verity::Verity;
 use super::{Layout, base32};
@@ -144,7 +146,7 @@ fn look_at(
     }
 }
 
-/// Looks at every object.
+/// Looks at every object, and whether all are there that images of valid systems name.
 ///
 /// # Errors
 /// When they can't be listed.
@@ -164,11 +166,38 @@ pub fn verify_objects(layout: &Layout, report: &mut Report) -> io::Result<()> {
     });
     report.objects = all.len();
     let mut faults: Vec<_> = faults;
+    let missing = missing_objects(layout, &all)?;
+    faults.extend(
+        missing
+            .into_iter()
+            .map(|(path, system)| (path, format!("is missing, and an image of {system} refers to it"))),
+    );
     faults.sort();
     report
         .faults
         .extend(faults.into_iter().map(|(path, why)| Fault::Object(path, why)));
     Ok(())
+}
+
+/// Objects that images name and that aren't among `all`, which is sorted; each with a system that it is needed by. An image
+/// that can't be read is a fault of its path, which is told elsewhere.
+fn missing_objects(layout: &Layout, all: &[PathBuf]) -> io::Result<BTreeMap<PathBuf, StorePath>> {
+    let directory = layout.physical(&layout.objects_dir());
+    let mut missing = BTreeMap::new();
+    for system in objects::stamped(layout)? {
+        // Neither has one that was deleted meanwhile any images.
+        for image in objects::images(layout, &system).unwrap_or_default() {
+            for name in objects::names_in(&fs::read(image).unwrap_or_default()) {
+                let object = directory.join(name);
+                if all.binary_search(&object).is_err() {
+                    let _other = missing.insert(object, system.clone());
+                }
+            }
+        }
+    }
+    // One that was linked meanwhile is there now.
+    missing.retain(|object, _| object.symlink_metadata().is_err());
+    Ok(missing)
 }
 
 fn list(directory: &Path) -> io::Result<Vec<PathBuf>> {

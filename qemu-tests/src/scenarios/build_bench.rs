@@ -6,9 +6,10 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 
-use super::bench::Bench;
 use crate::archive;
+use crate::keel::Keel;
 use crate::process::Tool;
+use crate::report::Figures;
 
 /// How often a short piece of work is done; the median counts.
 const ROUNDS: usize = 5;
@@ -96,24 +97,22 @@ impl Place<'_> {
     }
 }
 
-/// Everything that a build's speed is asked for.
-pub(super) fn build(bench: &mut Bench<'_>) -> Result<()> {
-    let (keel, init) = (bench.made.keel.keel.clone(), bench.made.keel.init.clone());
+/// Everything that a build's speed is asked for; what is made lies in `directory`.
+pub(crate) fn build(programs: &Keel, directory: &Path, figures: &Figures) -> Result<()> {
     let place = Place {
-        configuration: bench.directory.join("system.toml"),
-        store: bench.directory.join("store"),
-        keel: &keel,
-        init: &init,
+        configuration: directory.join("system.toml"),
+        store: directory.join("store"),
+        keel: &programs.keel,
+        init: &programs.init,
         mirror: archive::mirror()?,
     };
-    let figures = &bench.made.figures;
     place.configure("one", &[])?;
     place.update()?;
     let (seconds, first) = place.build()?;
     figures.note("build: from nothing, packages cached|keel", seconds, "s");
 
-    let debs = bench.directory.join("debs");
-    let whole = mmdebstrap(&place, &debs, &bench.directory.join("root.tar"))?;
+    let debs = directory.join("debs");
+    let whole = mmdebstrap(&place, &debs, &directory.join("root.tar"))?;
     figures.note("build: from nothing, packages cached|mmdebstrap", whole, "s");
 
     let mut same = Vec::new();

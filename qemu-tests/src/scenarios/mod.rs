@@ -31,6 +31,7 @@ mod units;
 use anyhow::Result;
 
 pub(crate) use bench::{Bench, Check, Checks, TO_OFF, TO_PROMPT, empty_directory};
+pub(crate) use build_bench::build as bench_build;
 pub(crate) use native::{Native, Place};
 pub(crate) use store_bench::{StoreBench, store as bench_store};
 
@@ -201,21 +202,14 @@ pub(crate) const ALL: &[Scenario] = &[
 ];
 
 /// What only `bench` runs, by the name that it's asked for with.
-pub(crate) const BENCHES: &[Scenario] = &[
-    Scenario {
-        name: "bench-boot",
-        about: "early boot beside initramfs-tools and dracut",
-        run: |bench| {
-            keyslot_bench::keyslots(bench)?;
-            boot_bench::boot(bench)
-        },
+pub(crate) const BENCHES: &[Scenario] = &[Scenario {
+    name: "bench-boot",
+    about: "early boot beside initramfs-tools and dracut",
+    run: |bench| {
+        keyslot_bench::keyslots(bench)?;
+        boot_bench::boot(bench)
     },
-    Scenario {
-        name: "bench-build",
-        about: "building a configuration beside mmdebstrap of the same packages",
-        run: build_bench::build,
-    },
-];
+}];
 
 /// Those that need neither a machine in QEMU nor keel's programs.
 pub(crate) const NATIVE: &[Native] = &[Native {

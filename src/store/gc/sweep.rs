@@ -3,16 +3,15 @@
 use std::collections::HashSet;
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::GcError;
 use crate::store::lock::{self, Access};
-use crate::store::{Layout, StorePath, files, roots};
+use crate::store::objects::{images, names_in};
+use crate::store::{Layout, StorePath, files};
 
 /// Bytes of a block, as the kernel counts them.
 const BLOCK: u64 = 512;
-/// Characters of an object's name behind its directory of two.
-const OBJECT_REST: usize = 62;
 
 /// Removes the tree at `path`, and returns the bytes that this frees; nothing there frees none. A content that has other
 /// links frees nothing yet.
@@ -91,7 +90,8 @@ pub(super) fn objects(
     }
     let mut named = HashSet::new();
     for system in &systems {
-        for image in images(layout, system)? {
+        let images = images(layout, system).map_err(|(path, error)| GcError::at(&path)(error))?;
+        for image in images {
             let bytes = std::fs::read(&image).map_err(GcError::at(&image))?;
             named.extend(names_in(&bytes));
         }
@@ -106,34 +106,6 @@ pub(super) fn objects(
         removed.bytes += here.bytes;
     }
     Ok(removed)
-}
-
-// The images that `system` links to. Without them nobody knows what it needs, so that's an error.
-fn images(layout: &Layout, system: &StorePath) -> Result<Vec<PathBuf>, GcError> {
-    ["usr.cfs", "etc.cfs"]
-        .into_iter()
-        .map(|name| {
-            let link = layout.physical_path(system).join(name);
-            let target = std::fs::read_link(&link).map_err(GcError::at(&link))?;
-            roots::in_store(layout, &target)
-                .map(|image| layout.physical_path(&image))
-                .ok_or_else(|| GcError::at(&link)(io::Error::other("it leads out of the store")))
-        })
-        .collect()
-}
-
-// The objects that an image names, `ab/cdef…`: it holds them as text, each behind a slash. What only looks like a name
-// keeps an object more.
-fn names_in(image: &[u8]) -> impl Iterator<Item = String> {
-    let is_digit = |byte: &u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
-    image
-        .windows(1 + 2 + 1 + OBJECT_REST)
-        .filter_map(move |window| match window {
-            [b'/', a, b, b'/', rest @ ..] if is_digit(a) && is_digit(b) && rest.iter().all(is_digit) => {
-                String::from_utf8(window.get(1..)?.to_vec()).ok()
-            }
-            _ => None,
-        })
 }
 
 fn remove_where(
@@ -169,24 +141,5 @@ fn entries(directory: &Path) -> Result<impl Iterator<Item = io::Result<std::fs::
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None.into_iter().flatten()),
         Err(error) => Err(GcError::at(directory)(error)),
         Ok(entries) => Ok(Some(entries).into_iter().flatten()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::indexing_slicing,
-        unused_results
-    )]
-    use super::*;
-
-    #[test]
-    fn an_image_names_objects_by_digests_behind_slashes() {
-        let object = format!("ab/{}", "c".repeat(OBJECT_REST));
-        let image = format!("\0\x01/{object}\0trusted/ab/short/AB/{}", "c".repeat(OBJECT_REST));
-        assert_eq!(names_in(image.as_bytes()).collect::<Vec<_>>(), [object]);
-        assert_eq!(names_in(b"/ab/").count(), 0);
     }
 }
