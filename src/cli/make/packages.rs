@@ -142,7 +142,7 @@ pub(super) fn of_rootfs(rootfs: &Path, source: &Source, layout: &Layout) -> Resu
         clamp: Some(source.lock.request.date).filter(|date| *date > 0),
     };
     Ok(parts::make(&making, &key, &mut |notice| {
-        errln!("keel: {notice}")
+        errln!("keel: {notice}");
     })?)
 }
 
