@@ -30,8 +30,10 @@ use crate::sys::uevent::{Received, UeventSocket};
 const MODULE_TABLE: &str = "/etc/keel/modules";
 const MODULES: &str = "/lib/modules";
 
-/// What the root file system needs in any case; asked for by name from the beginning, beside what the hardware asks for.
-const ALWAYS: &[&str] = &["dm_mod", "dm_crypt", "erofs", "overlay"];
+/// What any encrypted or logical volume needs, and what any generation's root is made of: asked for by name from the
+/// beginning, beside what the hardware asks for.
+const UNLOCKING: &[&str] = &["dm_mod", "dm_crypt"];
+const IMAGES: &[&str] = &["erofs", "overlay"];
 
 /// Everything that early boot knows.
 pub(super) struct Boot {
@@ -112,12 +114,14 @@ impl Boot {
             shell: None,
             uevents,
         };
-        boot.look_again();
-        // Behind what the devices ask for: before somebody has typed a passphrase, nothing waits for these.
-        let file_system = boot.cmdline.root_kind.as_deref();
-        for name in ALWAYS.iter().copied().chain(file_system) {
-            boot.loader.request_name(name);
-        }
+        let rest: Vec<&str> = IMAGES
+            .iter()
+            .copied()
+            .chain(boot.cmdline.root_kind.as_deref())
+            .collect();
+        boot.loader
+            .request_at_start(&modules::modaliases(Path::new("/sys")), UNLOCKING, &rest);
+        boot.look_at_block_devices();
         boot.load_keymap();
         boot.allow_shell();
         boot.expect_detached_headers();
@@ -126,10 +130,13 @@ impl Boot {
 
     /// Looks at all of /sys: at the start, and when the kernel dropped events.
     pub(super) fn look_again(&mut self) {
-        let loader = &self.loader;
-        let mut modaliases = Vec::new();
-        modules::coldplug(Path::new("/sys"), |modalias| modaliases.push(modalias.to_owned()));
-        loader.request_aliases(modaliases);
+        for modalias in modules::modaliases(Path::new("/sys")) {
+            self.loader.request_alias(&modalias);
+        }
+        self.look_at_block_devices();
+    }
+
+    fn look_at_block_devices(&mut self) {
         for event in devices::in_sysfs(Path::new("/sys")) {
             self.device_event(&event);
         }

@@ -188,9 +188,8 @@ impl Boot {
         if let Some(key) = key.or_else(|| sources::named_key(&volume.name)) {
             volume.wait_for_key(key);
         }
-        for alias in ciphers(&volume.header) {
-            self.loader.request_alias(&alias);
-        }
+        let ciphers = ciphers(&volume.header);
+        let _indices = self.loader.hurry(ciphers.iter().map(String::as_str));
         self.keyring.found(volume);
         self.look_for_sources();
     }

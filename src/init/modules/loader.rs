@@ -76,6 +76,8 @@ struct State {
     writer: PipeWriter,
     /// A byte is in the pipe.
     signalled: bool,
+    /// Nothing is to be begun yet.
+    is_held: bool,
     stop: bool,
 }
 
@@ -89,6 +91,7 @@ impl State {
             seen: HashSet::new(),
             writer,
             signalled: false,
+            is_held: false,
             stop: false,
         }
     }
@@ -147,12 +150,22 @@ impl Loader {
         Ok(loader)
     }
 
-    /// Asks for the modules of devices, by their modaliases, the most urgent first. Returns at once.
-    pub fn request_aliases(&self, mut modaliases: Vec<String>) {
-        modaliases.sort_by_key(|modalias| Urgency::of(modalias));
-        for modalias in &modaliases {
+    /// Asks for all that is known to be needed at the start: the modules of devices, by their modaliases, what opens volumes,
+    /// and the rest. Nothing is loaded before everything is asked for: a thread that has begun with something else can't be
+    /// hurried.
+    pub fn request_at_start(&self, modaliases: &[String], for_unlocking: &[&str], rest: &[&str]) {
+        self.shared.lock().is_held = true;
+        for modalias in modaliases {
             self.request_alias(modalias);
         }
+        for (names, urgency) in [(for_unlocking, Urgency::Unlocking), (rest, Urgency::Rest)] {
+            for name in names {
+                self.request_named(name, urgency);
+            }
+        }
+        let mut state = self.shared.lock();
+        state.is_held = false;
+        self.shared.ended_or_work(&mut state);
     }
 
     /// Asks for the modules of a device, by its modalias. Returns at once.
@@ -175,10 +188,14 @@ impl Loader {
 
     /// Asks for a module by its name or by an alias that is no device's (`fs-ext4`). Returns at once.
     pub fn request_name(&self, name: &str) {
+        self.request_named(name, Urgency::Rest);
+    }
+
+    fn request_named(&self, name: &str, urgency: Urgency) {
         let mut state = self.shared.lock();
         let found = self.shared.lookup.by_name(name);
         let missing = match found {
-            Found::Modules(indices) => return self.request(state, &indices, Urgency::Rest),
+            Found::Modules(indices) => return self.request(state, &indices, urgency),
             Found::Builtin => return,
             Found::Blacklisted(names) => format!("{name}: {names} is blacklisted"),
             Found::Nothing => format!("{name}: neither in this initrd image nor built into its kernel"),
@@ -237,6 +254,12 @@ impl Loader {
     /// Asks for modules by names or aliases before all others, and waits until they're loaded or have failed. What else was
     /// asked for may still be loading: a disk that nobody waits for takes its time.
     pub fn wait_for<'a>(&self, names: impl IntoIterator<Item = &'a str>) {
+        let wanted = self.hurry(names);
+        self.wait_until(|order| wanted.iter().all(|index| order.is_settled(*index)));
+    }
+
+    /// Asks for modules by names or aliases before all others; nothing is missed without them. Gives their indices.
+    pub fn hurry<'a>(&self, names: impl IntoIterator<Item = &'a str>) -> Vec<usize> {
         let mut wanted = Vec::new();
         for name in names {
             if let Found::Modules(mut indices) = self.shared.lookup.by_name(name) {
@@ -244,7 +267,7 @@ impl Loader {
                 wanted.append(&mut indices);
             }
         }
-        self.wait_until(|order| wanted.iter().all(|index| order.is_settled(*index)));
+        wanted
     }
 
     fn wait_until(&self, is_reached: impl Fn(&Order) -> bool) {
@@ -300,7 +323,8 @@ impl Shared {
     fn serve(&self) {
         let mut state = self.lock();
         while !state.stop {
-            let Some(index) = state.order.next() else {
+            let next = if state.is_held { None } else { state.order.next() };
+            let Some(index) = next else {
                 state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
                 continue;
             };
@@ -321,7 +345,7 @@ impl Shared {
 
     /// Wakes whoever is concerned by a change of the order.
     fn ended_or_work(&self, state: &mut State) {
-        if state.order.has_ready() {
+        if state.order.has_ready() && !state.is_held {
             self.work.notify_all();
         }
         if !state.order.is_idle() {

@@ -162,6 +162,26 @@ fn who_waits_for_a_module_does_not_wait_for_others() {
 }
 
 #[test]
+fn at_the_start_disks_and_what_unlocks_them_come_first() {
+    let fake = Fake::default();
+    let mut table = table(
+        &["dm_mod", "dm_crypt", "erofs", "ahci", "nvme_core", "nvme"],
+        &["dm_mod>dm_crypt", "nvme_core>nvme"],
+    );
+    table.aliases.push(("pci:v*d*sv*sd*bc01sc06i01*".to_owned(), 3));
+    table.aliases.push(("pci:v*d*sv*sd*bc01sc08i02*".to_owned(), 5));
+    let loader = fake.start(table, 1);
+    let devices = ["bc01sc06i01", "bc01sc08i02"]
+        .map(|class| format!("pci:v00001B36d00000010sv00001AF4sd00001100{class}"));
+    loader.request_at_start(&devices, &["dm_mod", "dm_crypt"], &["erofs"]);
+    loader.wait_idle();
+    assert_eq!(
+        fake.started(),
+        ["nvme_core", "nvme", "dm_mod", "dm_crypt", "ahci", "erofs"]
+    );
+}
+
+#[test]
 fn only_drivers_wait_for_the_probing_of_others() {
     let fake = Fake::default();
     let mut table = table(&["ahci", "dm_mod", "xts"], &[]);

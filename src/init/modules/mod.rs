@@ -10,7 +10,7 @@ mod order;
 mod table;
 mod urgency;
 
-pub use coldplug::{coldplug, served};
+pub use coldplug::{modaliases, served};
 pub use glob::glob_match;
 pub use loader::{Insert, Loader};
 pub use table::{Index, Module, Table, TableError, TableProblem};

@@ -8,6 +8,8 @@ pub(super) enum Urgency {
     Now,
     /// A disk that answers at once: it's looked at while others are still being reset.
     QuickDisk,
+    /// What a passphrase needs to open a volume. It's loaded beside what a quick disk needs.
+    Unlocking,
     /// Any other disk, or what one is attached to.
     Disk,
     /// What a keyboard is, or is attached to.
@@ -100,7 +102,8 @@ mod tests {
         for (modalias, urgency) in table {
             assert_eq!(Urgency::of(modalias), urgency, "{modalias}");
         }
-        assert!(Urgency::QuickDisk < Urgency::Disk && Urgency::Disk < Urgency::Keyboard);
+        assert!(Urgency::QuickDisk < Urgency::Unlocking && Urgency::Unlocking < Urgency::Disk);
+        assert!(Urgency::Now < Urgency::QuickDisk && Urgency::Disk < Urgency::Keyboard);
         assert!(Urgency::Keyboard < Urgency::Rest);
     }
 }
