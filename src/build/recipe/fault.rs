@@ -76,7 +76,7 @@ mod tests {
         let fault = RecipeFault::new(Path::new("a.toml"), text, start..start + 1, "a text is needed");
         assert_eq!(fault.to_string(), "a.toml:3:11: a text is needed");
         assert_eq!(fault.excerpt(), ["3 | version = 3", "  |           ^"]);
-        let fault = RecipeFault::new(Path::new("a.toml"), text, 21..99, "x");
+        let fault = RecipeFault::new(Path::new("a.toml"), text, 20..99, "x");
         assert_eq!(fault.excerpt(), ["2 | name = \"ä\"", "  |        ^^^"]);
     }
 }
