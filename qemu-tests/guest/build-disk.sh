@@ -134,7 +134,7 @@ lvm-on-luks)
     root=/dev/vg/root
     ;;
 thin-on-luks)
-    modprobe -a dm_thin_pool dm_raid
+    modprobe -a dm_thin_pool dm_raid raid1
     each_volume encrypt_one "$partitions"
     each_volume unlock_one "$partitions"
     vgcreate -q vg $mapped

@@ -64,6 +64,7 @@ const MODULES: &[&str] = &[
     "dm_crypt",
     "dm_thin_pool",
     "dm_raid",
+    "raid1",
     "xts",
     "cbc",
     "essiv",

@@ -74,6 +74,7 @@ pub(super) struct RollbackArgs {
 
 /// How to go back.
 #[derive(Debug, clap::Args)]
+#[allow(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 struct HowArgs {
     /// Go back at the next boot, not now.
     #[arg(long)]

@@ -159,7 +159,15 @@ fn scalar(kind: Kind, check: Check, value: &DeValue<'_>) -> Result<toml::Value, 
             None => return Err(Mismatch::Value(format!("{number} is too large"))),
         },
         DeValue::Float(number) => number.to_string(),
-        DeValue::Boolean(is_so) => is_so.to_string(),
+        DeValue::Boolean(is_so) => {
+            // What their reader takes.
+            let (yes, no) = match check {
+                Check::SshValue => ("yes", "no"),
+                Check::SysctlValue => ("1", "0"),
+                _ => ("true", "false"),
+            };
+            if *is_so { yes } else { no }.to_owned()
+        }
         _ => return Err(Mismatch::Type(expected(kind))),
     };
     checked(check, &text)

@@ -94,15 +94,16 @@ impl Blocks {
         match Self::kind(block) {
             Kind::Logical { group, volume } => format!("/dev/{group}/{volume}"),
             Kind::Unlocked { name, .. } | Kind::Mapped { name } => format!("/dev/mapper/{name}"),
-            Kind::Plain { name } => match self.superblock(block).and_then(|found| found.uuid) {
-                Some(uuid) => format!("/dev/disk/by-uuid/{uuid}"),
-                None => {
+            Kind::Plain { name } => {
+                if let Some(uuid) = self.superblock(block).and_then(|found| found.uuid) {
+                    format!("/dev/disk/by-uuid/{uuid}")
+                } else {
                     notes.push(format!(
                         "/dev/{name} has no UUID that could be read: its name may change from boot to boot."
                     ));
                     format!("/dev/{name}")
                 }
-            },
+            }
         }
     }
 

@@ -19,6 +19,7 @@ use crate::store::locks::TempRoots;
 use crate::store::nar::NarHash;
 use crate::store::path::PathError;
 use crate::store::{AddError, Addition, Layout, Prepared, StorePath, files};
+use crate::system::own::OwnError;
 
 /// How a `.deb` is addressed: by the hash that Debian's indexes have.
 pub const METHOD: Method = Method {
@@ -64,6 +65,15 @@ pub enum FetchError {
     /// A hash that is none.
     #[error("the lock's hash of {0} is none")]
     Hash(String),
+    /// keel's own programs, as the lock pins them, are nowhere.
+    #[error(
+        "the lock pins keel's own programs as {0}, which is neither this keel nor in a cache: copy it here (`keel copy`), or pin this \
+         one (`keel update`)"
+    )]
+    Programs(String),
+    /// keel's own programs can't be read.
+    #[error(transparent)]
+    Own(#[from] OwnError),
     /// A cache has something else.
     #[error(transparent)]
     Copy(#[from] CopyError),

@@ -26,7 +26,7 @@ pub use lock::*;
 pub use mirror::{Mirror, MirrorError};
 pub use missing::Missing;
 pub use origin::OriginError;
-pub use programs::{KEEL, KEEL_INIT};
+pub use programs::{KEEL, KEEL_INIT, provide};
 pub use required::{PackageRequest, required};
 pub use resolve::ResolveError;
 pub use search::{Hit, search};

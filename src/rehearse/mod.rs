@@ -196,7 +196,7 @@ enum NoWayIn {
     /// It isn't there.
     Absent(String),
     /// It's there, and its content can't be read from here.
-    Closed(Found, String),
+    Closed(Box<Found>, String),
 }
 
 /// A judged walk.
@@ -309,7 +309,7 @@ impl Judge<'_> {
             Ok(root) => Ok((found, root)),
             Err(why) => {
                 let why = format!("{}: {why}", found.block.display_name());
-                Err(NoWayIn::Closed(found, why))
+                Err(NoWayIn::Closed(Box::new(found), why))
             }
         }
     }

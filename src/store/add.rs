@@ -317,14 +317,17 @@ impl Addition {
     /// Writes everything to the disk, makes it visible and registers it in one transaction. The locks stay until this
     /// is dropped.
     pub fn commit(&mut self) -> Result<(), AddError> {
+        failpoint("before-sync");
+        let directory = File::open(&self.store).map_err(at(&self.store))?;
+        let sync = || nix::unistd::syncfs(&directory).map_err(|errno| at(&self.store)(errno.into()));
+        sync()?;
         if settings::deduplicates(&self.layout) {
+            // Only what is on the disk is linked to: after a power cut no link has another content than its name says.
             let staged = self.staged.values();
             let trees: Vec<&Path> = staged.filter_map(|staged| staged.temporary.as_deref()).collect();
             let _saved = optimise::share(&self.layout, &trees)?;
+            sync()?;
         }
-        failpoint("before-sync");
-        let directory = File::open(&self.store).map_err(at(&self.store))?;
-        nix::unistd::syncfs(&directory).map_err(|errno| at(&self.store)(errno.into()))?;
         failpoint("before-rename");
         let mut infos = Vec::new();
         for (path, staged) in std::mem::take(&mut self.staged) {

@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::files;
-use super::nar::pipeline::{self, Contents, Visitor};
+use super::nar::pipeline::{self, Budget, Contents, Visitor};
 use super::nar::{self, NarError, NarHash};
 use crate::sys::reflink;
 
@@ -49,31 +49,41 @@ impl Visitor for Copy {
         files::canonicalise_link(&path)
     }
 
-    fn file(&self, source: File, metadata: &Metadata, relative: &Path) -> io::Result<Contents> {
+    fn file(
+        &self,
+        source: File,
+        metadata: &Metadata,
+        relative: &Path,
+        budget: &Budget,
+    ) -> io::Result<Contents> {
         let executable = pipeline::is_executable(metadata);
-        let contents = pipeline::read(source, metadata)?;
         let mut file = File::options()
             .read(true)
             .write(true)
             .create_new(true)
             .mode(0o600)
             .open(self.at(relative))?;
-        let contents = match contents {
+        // Blocks that are shared take no room; of a small file that isn't worth a try.
+        if metadata.size() > pipeline::SMALL && reflink::share(&source, &file).is_ok() {
+            files::canonicalise_file(&file, executable)?;
+            // What is archived is the copy.
+            let metadata = file.metadata()?;
+            return pipeline::read(file, &metadata, budget);
+        }
+        match pipeline::read(source, metadata, budget)? {
             Contents::Bytes(bytes) => {
                 file.write_all(&bytes)?;
                 files::canonicalise_file(&file, executable)?;
-                Contents::Bytes(bytes)
+                Ok(Contents::Bytes(bytes))
             }
             Contents::File(from, _) => {
                 transfer(&from, &file)?;
                 files::canonicalise_file(&file, executable)?;
-                // What is archived is the copy.
                 file.rewind()?;
                 let size = file.metadata()?.size();
-                Contents::File(file, size)
+                Ok(Contents::File(file, size))
             }
-        };
-        Ok(contents)
+        }
     }
 
     fn leave(&self, relative: &Path) -> io::Result<()> {
@@ -81,11 +91,8 @@ impl Visitor for Copy {
     }
 }
 
-/// The contents of one file become those of another: shared where the file system can, copied in the kernel elsewhere.
+/// The contents of one file become those of another, in the kernel.
 fn transfer(mut from: &File, mut to: &File) -> io::Result<()> {
-    if reflink::share(from, to).is_ok() {
-        return Ok(());
-    }
     let _bytes = io::copy(&mut Read::by_ref(&mut from), &mut to)?;
     Ok(())
 }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
 use crate::run;
 
@@ -16,7 +17,10 @@ const PACKAGES: [&str; 3] = ["adduser", "ssl-cert", "tree"];
 
 /// The real packages, kept from run to run.
 pub(crate) fn of_debian() -> Vec<PathBuf> {
+    static ONE: Mutex<()> = Mutex::new(());
     let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join("trixie-debs");
+    // Tests of one program run side by side; the first of them downloads.
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     if !kept.exists() {
         let partial = kept.with_extension(std::process::id().to_string());
         let _ = fs::remove_dir_all(&partial);

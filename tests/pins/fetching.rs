@@ -179,3 +179,51 @@ fn a_package_that_is_gone_from_the_mirror_is_named() {
         "{error}"
     );
 }
+
+#[test]
+fn the_programs_of_a_lock_from_elsewhere_come_from_a_cache_or_are_asked_for() {
+    let repository = Repository::new();
+    repository.publish();
+    let server = serve(&repository);
+    let machine = Machine::of(&repository, &server);
+    machine.install(&[]);
+    machine.updated(&["--download"]);
+    let keel = machine.lock().programs["keel"].clone();
+    // On another machine, whose keel is another program.
+    let store = machine.path("root");
+    let old = machine.path("old");
+    fs::rename(&store, &old).unwrap();
+    let said = machine.keel("build", &["--no-initrd"]);
+    let error = said.err.lines().last().unwrap();
+    assert_eq!(said.code, 1);
+    assert!(
+        error.contains(&format!("pins keel's own programs as {keel}, which is neither")),
+        "{error}"
+    );
+
+    let cache = machine.path("cache");
+    let status = Command::new(env!("CARGO_BIN_EXE_keel"))
+        .args([
+            "copy",
+            "--to",
+            &format!("file://{}", cache.display()),
+            &keel,
+            "--store",
+        ])
+        .arg(&old)
+        .status()
+        .unwrap();
+    assert!(status.success());
+    fs::write(
+        machine.path("settings.toml"),
+        format!("[store]\ncaches = [\"file://{}\"]\n", cache.display()),
+    )
+    .unwrap();
+    let said = machine.keel("build", &["--no-initrd"]);
+    assert!(!said.err.contains("own programs"), "{}", said.err);
+    assert!(
+        store.join(keel.trim_start_matches('/')).join("bin/keel").exists(),
+        "{}",
+        said.err
+    );
+}

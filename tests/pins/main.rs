@@ -78,7 +78,8 @@ impl Machine {
             .arg(self.path("system.toml"))
             .arg("--store")
             .arg(self.path("root"))
-            .env("KEEL_SETTINGS", "/nonexistent")
+            // There is none unless a test writes it.
+            .env("KEEL_SETTINGS", self.path("settings.toml"))
             .output()
             .unwrap();
         Said {

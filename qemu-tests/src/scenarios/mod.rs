@@ -106,7 +106,7 @@ pub(crate) const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "thin-root",
-        about: "a root in a mirrored thin pool: an initrd without lvm says so, one with it boots, with one disk too",
+        about: "a root in a mirrored thin pool: an initrd without lvm says so, one with it boots",
         run: lvm::thin_root,
     },
     Scenario {

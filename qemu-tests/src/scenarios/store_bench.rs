@@ -24,7 +24,7 @@ const GROUP: usize = 10_000;
 /// Groups that a root keeps; the rest is dead.
 const ALIVE: usize = 5;
 /// Bytes of the file whose hash is measured against the processor's limit.
-const LARGE: usize = 1 << 30;
+const LARGE: u32 = 1 << 30;
 
 /// Of the file system that all is done in.
 const SIZE: &str = "8G";
@@ -373,14 +373,14 @@ fn is_named(path: &Path) -> bool {
 fn one_file(bench: &StoreBench<'_>) -> Result<()> {
     let place = Place::new(bench.directory.join("large"), bench.keel)?;
     let file = bench.directory.join("large-file");
-    fs::write(&file, vec![0x5a; LARGE]).context("a large file can't be written")?;
+    fs::write(&file, vec![0x5a; LARGE as usize]).context("a large file can't be written")?;
     let path = place.nix(&["--add", &file.to_string_lossy()]).output()?;
     let (mut ours, mut limit) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
         let tool = place.tool(bench.keel, &["store", "verify", path.trim()]);
         let started = Instant::now();
         tool.run()?;
-        ours.push(LARGE as f64 / 1e9 / started.elapsed().as_secs_f64());
+        ours.push(f64::from(LARGE) / 1e9 / started.elapsed().as_secs_f64());
         let said = Tool::new("openssl")
             .args([
                 "speed", "-mr", "-seconds", "1", "-bytes", "65536", "-evp", "sha256",

@@ -141,6 +141,7 @@ impl fmt::Debug for SourceHash {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::store::path::hex;
 
     #[test]
     fn hashes_are_read_in_every_form() {
@@ -148,7 +149,7 @@ mod tests {
         let right = "sha256-LXEWQrcmsEQBYnyp+6wy9chTD7GQPMTbAiWHF5IaSIE=";
         let hash: SourceHash = right.parse().unwrap();
         assert_eq!(hash.to_string(), right);
-        let hex: String = hash.bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let hex = hex(&hash.bytes);
         assert_eq!(format!("sha256:{hex}").parse::<SourceHash>().unwrap(), hash);
         let base32 = base32::encode(&hash.bytes);
         assert_eq!(format!("sha256:{base32}").parse::<SourceHash>().unwrap(), hash);

@@ -48,14 +48,19 @@ pub(super) fn of_lock(source: &Source, how: &How, layout: &Layout) -> Result<Par
         return Ok(parts);
     }
     let builder = Builder::new(layout, how)?;
-    if layers.must_be_built(layout)? {
-        fetch(source, &builder, layout, &mut roots)?;
-    }
+    let must_be_built = layers.must_be_built(layout)?;
+    fetch(source, &builder, layout, must_be_built, &mut roots)?;
     builder.layers(&request, &mut roots, &mut |notice| log::info!("{notice}"))
 }
 
-/// Makes the lock's packages valid.
-fn fetch(source: &Source, builder: &Builder, layout: &Layout, roots: &mut TempRoots) -> Result<()> {
+/// Makes keel's own programs and, when they're needed, the lock's packages valid.
+fn fetch(
+    source: &Source,
+    builder: &Builder,
+    layout: &Layout,
+    with_packages: bool,
+    roots: &mut TempRoots,
+) -> Result<()> {
     let progress = Progress::default();
     let deb_dirs = [PathBuf::from(APT_ARCHIVES)];
     let fetch = Fetch {
@@ -67,6 +72,16 @@ fn fetch(source: &Source, builder: &Builder, layout: &Layout, roots: &mut TempRo
         jobs: JOBS,
         progress: &progress,
     };
+    let keel = std::env::current_exe().context("this program's own place can't be found")?;
+    let init = Some(keel.with_file_name("keel-init")).filter(|path| path.exists());
+    let own = Programs {
+        keel: &keel,
+        init: init.as_deref(),
+    };
+    pins::provide(&fetch, &source.lock, &own, roots, &mut waiting)?;
+    if !with_packages {
+        return Ok(());
+    }
     let _paths = crate::cli::copy::shown(&progress, || {
         pins::fetch(&fetch, &source.lock, roots, &mut waiting)
     })?;
@@ -142,7 +157,7 @@ pub(super) fn of_rootfs(rootfs: &Path, source: &Source, layout: &Layout) -> Resu
         clamp: Some(source.lock.request.date).filter(|date| *date > 0),
     };
     Ok(parts::make(&making, &key, &mut |notice| {
-        errln!("keel: {notice}")
+        errln!("keel: {notice}");
     })?)
 }
 

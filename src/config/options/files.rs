@@ -112,7 +112,7 @@ pub(super) const OPTIONS: &[Spec] = &[
     ),
     option(
         "sysctl.<sysctl>",
-        Kind::Scalar(Check::Line),
+        Kind::Scalar(Check::SysctlValue),
         Unset,
         "1",
         "A parameter of the kernel, by its name in sysctl.d(5), in quotes: \"net.ipv4.ip_forward\" = 1. true and false are \

@@ -35,7 +35,7 @@ pub(super) const OPTIONS: &[Spec] = &[
     ),
     option(
         "services.openssh.settings.<keyword>",
-        Kind::Scalar(Check::Line),
+        Kind::Scalar(Check::SshValue),
         Unset,
         "\"no\"",
         "Further lines of sshd_config(5), such as X11Forwarding = \"no\". true and false are written as yes and no.",

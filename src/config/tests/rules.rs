@@ -240,3 +240,17 @@ fn places_are_the_nearest_that_are_said() {
         "/c/system.toml:1:1"
     );
 }
+
+#[test]
+fn booleans_become_what_their_reader_takes() {
+    let loaded = with(
+        "services.openssh.settings.X11Forwarding = false\nsysctl.\"net.ipv4.ip_forward\" = true\n\
+         environment.A = true\nsysctl.\"vm.swappiness\" = 10\n",
+    )
+    .unwrap();
+    let config = loaded.config;
+    assert_eq!(config.services.openssh.settings["X11Forwarding"], "no");
+    assert_eq!(config.sysctl["net.ipv4.ip_forward"], "1");
+    assert_eq!(config.sysctl["vm.swappiness"], "10");
+    assert_eq!(config.environment["A"], "true");
+}

@@ -7,6 +7,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Mutex, PoisonError};
 
@@ -18,8 +19,11 @@ const BATCH_STEPS: usize = 128;
 const BATCH_FILES: usize = 32;
 /// How many batches the walk may be ahead: so many files lie in memory, or are open.
 const AHEAD: usize = 4;
-/// A file of at most so many bytes is held in memory; a larger one is read again, from the page cache.
-const SMALL: u64 = 64 * 1024;
+/// A file of at most so many bytes is held in memory.
+pub(crate) const SMALL: u64 = 64 * 1024;
+/// So is a larger one while those that wait for the archive take no more than so many bytes together; otherwise whoever
+/// archives reads it.
+const HELD: u64 = 16 << 20;
 /// A file of so many bytes is worth a thread that reads while another hashes.
 const LARGE: u64 = 4 << 20;
 
@@ -30,6 +34,23 @@ pub enum Contents {
     Bytes(Vec<u8>),
     /// A file that is at its beginning, and its size.
     File(File, u64),
+}
+
+/// How much may be held in memory of the files that aren't small.
+#[derive(Debug, Default)]
+pub struct Budget(AtomicU64);
+
+impl Budget {
+    fn take(&self, bytes: u64) -> bool {
+        let update = |held: u64| held.checked_add(bytes).filter(|&sum| sum <= HELD);
+        self.0
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, update)
+            .is_ok()
+    }
+
+    fn give_back(&self, bytes: u64) {
+        let _before = self.0.fetch_sub(bytes, Ordering::Relaxed);
+    }
 }
 
 /// What is done with each part of a tree beside being archived, by several threads at once. Paths are relative to the top.
@@ -45,8 +66,14 @@ pub trait Visitor: Sync {
     }
 
     /// A file that is open: gives what is archived.
-    fn file(&self, source: File, metadata: &Metadata, _relative: &Path) -> io::Result<Contents> {
-        read(source, metadata)
+    fn file(
+        &self,
+        source: File,
+        metadata: &Metadata,
+        _relative: &Path,
+        budget: &Budget,
+    ) -> io::Result<Contents> {
+        read(source, metadata, budget)
     }
 
     /// Everything in a directory is done.
@@ -66,13 +93,13 @@ pub fn is_executable(metadata: &Metadata) -> bool {
     metadata.permissions().mode() & 0o100 != 0
 }
 
-/// Reads a file when it's small.
+/// Reads a file when it's small, or there is room for it.
 ///
 /// # Errors
 /// When it can't be read.
-pub fn read(mut source: File, metadata: &Metadata) -> io::Result<Contents> {
+pub fn read(mut source: File, metadata: &Metadata, budget: &Budget) -> io::Result<Contents> {
     let size = metadata.size();
-    if size > SMALL {
+    if size >= LARGE || size > SMALL && !budget.take(size) {
         return Ok(Contents::File(source, size));
     }
     let mut bytes = vec![0; usize::try_from(size).unwrap_or(0)];
@@ -102,6 +129,7 @@ pub fn write(
     let (jobs_in, jobs) = channel();
     let (done_in, done) = channel();
     let jobs = Mutex::new(jobs);
+    let budget = &Budget::default();
     std::thread::scope(|scope| {
         let _walker = scope.spawn(move || {
             let mut walk = Walk {
@@ -117,10 +145,16 @@ pub fn write(
         });
         for _ in 0..workers.max(1) {
             let (jobs, done_in) = (&jobs, done_in.clone());
-            let _worker = scope.spawn(move || work(top, jobs, &done_in, visitor));
+            let _worker =
+                scope.spawn(move || work(jobs, &done_in, &|relative| visit(top, relative, visitor, budget)));
         }
         drop(done_in);
-        let result = archive(top, sink, steps, &done, visitor);
+        let files = Files {
+            done,
+            early: HashMap::new(),
+            budget,
+        };
+        let result = archive(top, sink, steps, files, visitor);
         // Nobody needs what is still to be read.
         while jobs
             .lock()
@@ -262,13 +296,13 @@ type Visited = io::Result<(Contents, bool)>;
 
 type Done = Vec<(usize, Visited)>;
 
-fn work(top: &Path, jobs: &Mutex<Receiver<Vec<Job>>>, done: &Sender<Done>, visitor: &dyn Visitor) {
+fn work(jobs: &Mutex<Receiver<Vec<Job>>>, done: &Sender<Done>, visit: &dyn Fn(&Path) -> Visited) {
     loop {
         let batch = jobs.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(batch) = batch else { return };
         let results = batch
             .into_iter()
-            .map(|job| (job.number, visit(top, &job.relative, visitor)))
+            .map(|job| (job.number, visit(&job.relative)))
             .collect();
         if done.send(results).is_err() {
             return;
@@ -276,14 +310,43 @@ fn work(top: &Path, jobs: &Mutex<Receiver<Vec<Job>>>, done: &Sender<Done>, visit
     }
 }
 
-fn visit(top: &Path, relative: &Path, visitor: &dyn Visitor) -> Visited {
+fn visit(top: &Path, relative: &Path, visitor: &dyn Visitor, budget: &Budget) -> Visited {
     let file = open(&below(top, relative))?;
     let metadata = file.metadata()?;
     if !metadata.is_file() {
         return Err(io::Error::other("it was a file, and isn't any more"));
     }
-    let contents = visitor.file(file, &metadata, relative)?;
+    let contents = visitor.file(file, &metadata, relative, budget)?;
     Ok((contents, is_executable(&metadata)))
+}
+
+/// The files that were visited, in the order in which they are asked for.
+struct Files<'a> {
+    done: Receiver<Done>,
+    /// Those that came before they were asked for.
+    early: HashMap<usize, Visited>,
+    budget: &'a Budget,
+}
+
+impl Files<'_> {
+    fn take(&mut self, number: usize) -> Visited {
+        let (contents, executable) = loop {
+            if let Some(visited) = self.early.remove(&number) {
+                break visited?;
+            }
+            match self.done.recv() {
+                Ok(results) => self.early.extend(results),
+                Err(_) => return Err(io::Error::other("a thread that reads files has ended")),
+            }
+        };
+        if let Contents::Bytes(bytes) = &contents {
+            let size = bytes.len() as u64;
+            if size > SMALL {
+                self.budget.give_back(size);
+            }
+        }
+        Ok((contents, executable))
+    }
 }
 
 /// The top alone has an empty relative path, and no slash after it: it may be a file.
@@ -299,10 +362,9 @@ fn archive(
     top: &Path,
     sink: &mut dyn Write,
     steps: Receiver<Vec<Step>>,
-    done: &Receiver<Done>,
+    mut files: Files<'_>,
     visitor: &dyn Visitor,
 ) -> Result<(), NarError> {
-    let mut early: HashMap<usize, Visited> = HashMap::new();
     let mut buffer = vec![0; BUFFER];
     let mut out = Out::new(sink, &mut buffer);
     // For each directory that is open, and the top: what ends it is written when it ends.
@@ -325,17 +387,9 @@ fn archive(
             }
             Step::File { number, relative } => {
                 let path = || below(top, &relative);
-                let contents = loop {
-                    if let Some(contents) = early.remove(&number) {
-                        break contents;
-                    }
-                    match done.recv() {
-                        Ok(results) => early.extend(results),
-                        Err(_) => break Err(io::Error::other("a thread that reads files has ended")),
-                    }
-                };
-                let (contents, executable) =
-                    contents.map_err(|error| NarError::Read(path().display().to_string(), error))?;
+                let (contents, executable) = files
+                    .take(number)
+                    .map_err(|error| NarError::Read(path().display().to_string(), error))?;
                 out.file(executable)?;
                 match contents {
                     Contents::Bytes(bytes) => out.string(&bytes)?,

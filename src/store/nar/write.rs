@@ -227,6 +227,9 @@ impl<'a> Out<'a> {
 #[derive(Clone, Copy)]
 struct Place<'a>(BorrowedFd<'a>, &'a OsStr);
 
+/// A name in a directory, and its type where the file system tells it.
+type Listed = (CString, Option<Type>);
+
 impl Place<'_> {
     fn kind(self) -> io::Result<Type> {
         let stat = fstatat(self.0, self.1, AtFlags::AT_SYMLINK_NOFOLLOW)?;
@@ -249,7 +252,7 @@ impl Place<'_> {
     }
 
     /// The directory, and what is in it, in order.
-    fn list(self) -> io::Result<(Dir, Vec<(CString, Option<Type>)>)> {
+    fn list(self) -> io::Result<(Dir, Vec<Listed>)> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let mut directory = Dir::openat(self.0, self.1, flags, Mode::empty())?;
         let mut names = Vec::new();

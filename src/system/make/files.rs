@@ -112,10 +112,11 @@ fn sysctl(settings: &BTreeMap<String, String>, made: &mut Contribution) {
 }
 
 fn lines(lines: &[String]) -> String {
-    lines
-        .iter()
-        .map(|line| format!("{}\n", line.trim_end()))
-        .collect()
+    let mut text = String::new();
+    for line in lines {
+        let _ = writeln!(text, "{}", line.trim_end());
+    }
+    text
 }
 
 #[cfg(test)]

@@ -146,7 +146,7 @@ mod tests {
         let made = made(&System::default());
         assert!(made.text("locale.conf").ends_with("LANG=C.UTF-8\n"));
         assert_eq!(made.text("locale.gen"), "no locale.gen");
-        assert_eq!(made.text("timezone"), "no timezone");
+        assert_eq!(made.text("timezone"), "Etc/UTC\n");
     }
 
     #[test]

@@ -79,7 +79,8 @@ fn forget(layout: &Layout, directory: &std::path::Path) -> io::Result<()> {
     for link in links {
         let target = std::fs::read_link(&link).ok();
         let path = target.and_then(|target| roots::in_store(layout, &target));
-        if !path.is_some_and(|path| layout.physical_path(&path).symlink_metadata().is_ok()) {
+        let is_gone = |path| layout.physical_path(&path).symlink_metadata().is_err();
+        if path.is_none_or(is_gone) {
             files::remove_file_if_there(&link)?;
         }
     }

@@ -1,5 +1,7 @@
 //! `[users]` and `[groups]`: what users have beside their accounts: homes, SSH keys, lingering.
 
+use std::fmt::Write as _;
+
 use super::contribution::Contribution;
 use crate::config::{Config, User};
 
@@ -23,17 +25,12 @@ pub fn contribute(config: &Config, made: &mut Contribution) {
         if user.normal {
             // Copied from the skeleton once; owner and mode are given when it's made, and are the user's later.
             let home = home_of(name, user);
-            homes.push_str(&format!(
-                "C {} :0700 :{name} :{} - /etc/skel\n",
-                escape(&home),
-                group_of(name, user)
-            ));
+            let (home, group) = (escape(&home), group_of(name, user));
+            let _ = writeln!(homes, "C {home} :0700 :{name} :{group} - /etc/skel");
         }
         if user.linger {
-            lingering.push_str(&format!(
-                "f /var/lib/systemd/linger/{} 0644 root root\n",
-                escape(name)
-            ));
+            let path = escape(name);
+            let _ = writeln!(lingering, "f /var/lib/systemd/linger/{path} 0644 root root");
         }
         if !user.ssh_keys.is_empty() {
             let mut lines = String::new();

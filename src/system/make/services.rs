@@ -99,13 +99,15 @@ mod tests {
 
     #[test]
     fn sshd_without_passwords_on_two_ports() {
-        let mut services = Services::default();
-        services.openssh = OpenSsh {
-            enable: true,
-            ports: vec![22, 2222],
-            password_authentication: false,
-            settings: [("X11Forwarding".to_owned(), "no".to_owned())].into(),
-            ..OpenSsh::default()
+        let services = Services {
+            openssh: OpenSsh {
+                enable: true,
+                ports: vec![22, 2222],
+                password_authentication: false,
+                settings: [("X11Forwarding".to_owned(), "no".to_owned())].into(),
+                ..OpenSsh::default()
+            },
+            ..Services::default()
         };
         let mut made = Contribution::new();
         contribute(&services, &mut made);
@@ -137,10 +139,12 @@ mod tests {
 
     #[test]
     fn the_clock() {
-        let mut services = Services::default();
-        services.timesyncd = Timesyncd {
-            enable: true,
-            servers: vec!["ntp.example".into(), "192.0.2.1".into()],
+        let services = Services {
+            timesyncd: Timesyncd {
+                enable: true,
+                servers: vec!["ntp.example".into(), "192.0.2.1".into()],
+            },
+            ..Services::default()
         };
         let mut made = Contribution::new();
         contribute(&services, &mut made);

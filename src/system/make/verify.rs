@@ -171,7 +171,7 @@ mod tests {
             "x",
         );
         assert_eq!(
-            Vec::from_iter(written(&made).keys()),
+            written(&made).keys().collect::<Vec<_>>(),
             [&"a.service", &"b@.service"]
         );
     }
