@@ -12,7 +12,7 @@ use crate::image_cache::Cache;
 use crate::made::Made;
 use crate::report::Figures;
 use crate::scenarios::{
-    self, ALL, BENCHES, Bench, Check, Checks, NATIVE, Native, Place, Scenario, StoreBench, empty_directory,
+    self, ALL, Bench, Check, Checks, NAMED, NATIVE, Native, Place, Scenario, StoreBench, empty_directory,
 };
 use crate::{keel::Keel, rootfs};
 
@@ -128,7 +128,7 @@ fn print_figures(figures: &Figures, prefix: &str, json: bool) -> Result<()> {
 fn run_with(names: &[String], to_stderr: bool) -> Result<(bool, Figures)> {
     for name in names {
         let known = cargo::ALL.iter().any(|(known, ..)| known == name)
-            || ALL.iter().chain(BENCHES).any(|known| known.name == name)
+            || ALL.iter().chain(NAMED).any(|known| known.name == name)
             || NATIVE.iter().any(|known| known.name == name);
         if !known {
             bail!("there is no test {name:?}; `--list` lists them");
@@ -154,7 +154,7 @@ fn run_with(names: &[String], to_stderr: bool) -> Result<(bool, Figures)> {
     let scenarios: VecDeque<Scenario> = scenarios
         .into_iter()
         .chain(
-            BENCHES
+            NAMED
                 .iter()
                 .copied()
                 .filter(|scenario| names.iter().any(|name| name == scenario.name)),
@@ -334,7 +334,7 @@ mod tests {
         let mut names: Vec<&str> = cargo::ALL
             .iter()
             .map(|(name, ..)| *name)
-            .chain(ALL.iter().chain(BENCHES).map(|scenario| scenario.name))
+            .chain(ALL.iter().chain(NAMED).map(|scenario| scenario.name))
             .chain(NATIVE.iter().map(|scenario| scenario.name))
             .collect();
         let all = names.len();

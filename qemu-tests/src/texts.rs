@@ -18,8 +18,9 @@ pub(crate) const RESUMING: &str = "Resuming the hibernated system";
 pub(crate) const DID_NOT_COME_BACK: &str = "didn't come back";
 /// systemd-boot counts down.
 pub(crate) const BOOT_MENU: &str = "Boot in";
-/// The root shell of a test machine: after a login, and as the first program, when no host name is set yet.
-pub(crate) const SHELL_PROMPTS: [&str; 4] = ["root@keel:", "root@nixie:", "root@(none):", "bash-5"];
+/// The root shell of a test machine: after a login, as the first program, when no host name is set yet, and starship's.
+pub(crate) const SHELL_PROMPTS: [&str; 5] =
+    ["root@keel:", "root@nixie:", "root@(none):", "bash-5", "\u{276f}"];
 /// Nothing good comes after it.
 pub(crate) const PANIC: &str = "Kernel panic";
 

@@ -60,11 +60,6 @@ pub(crate) const ALL: &[Scenario] = &[
         run: adjunct::adjunct,
     },
     Scenario {
-        name: "declared",
-        about: "the machine of one file: every line of it is seen, an edit is switched to, a rollback takes it back",
-        run: declared::declared,
-    },
-    Scenario {
         name: "striped",
         about: "two NVMe disks, one passphrase, the root striped over both; one of the disks missing",
         run: layouts::striped,
@@ -201,15 +196,22 @@ pub(crate) const ALL: &[Scenario] = &[
     },
 ];
 
-/// What only `bench` runs, by the name that it's asked for with.
-pub(crate) const BENCHES: &[Scenario] = &[Scenario {
-    name: "bench-boot",
-    about: "early boot beside initramfs-tools and dracut",
-    run: |bench| {
-        keyslot_bench::keyslots(bench)?;
-        boot_bench::boot(bench)
+/// What runs only when it's asked for by name: what `bench` measures, and `declared`, which hasn't come to its end yet.
+pub(crate) const NAMED: &[Scenario] = &[
+    Scenario {
+        name: "bench-boot",
+        about: "early boot beside initramfs-tools and dracut",
+        run: |bench| {
+            keyslot_bench::keyslots(bench)?;
+            boot_bench::boot(bench)
+        },
     },
-}];
+    Scenario {
+        name: "declared",
+        about: "the machine of one file: every line of it is seen, an edit is switched to, a rollback takes it back",
+        run: declared::declared,
+    },
+];
 
 /// Those that need neither a machine in QEMU nor keel's programs.
 pub(crate) const NATIVE: &[Native] = &[Native {
