@@ -73,6 +73,7 @@ impl StorePath {
     }
 
     /// One that nothing has, for messages about what can't be.
+    #[cfg(feature = "tools")]
     pub(crate) fn stand_in() -> Self {
         Self {
             base: format!("{}-unknown", "0".repeat(HASH_LEN)),
