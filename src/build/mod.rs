@@ -21,3 +21,12 @@ pub const IDS: u32 = 65_536;
 pub const BUILDER_UID: u32 = 1000;
 /// And its group.
 pub const BUILDER_GID: u32 = 100;
+
+/// Whether a shell can have a variable of this name.
+fn is_variable(name: &str) -> bool {
+    let mut bytes = name.bytes();
+    bytes
+        .next()
+        .is_some_and(|first| first.is_ascii_alphabetic() || first == b'_')
+        && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+}

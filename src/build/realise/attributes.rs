@@ -64,7 +64,7 @@ pub(super) fn strings(value: &Value) -> Vec<String> {
 pub(super) fn as_shell(attributes: &Value) -> String {
     let mut text = String::new();
     for (name, value) in attributes.as_object().into_iter().flatten() {
-        if !is_variable(name) {
+        if !super::super::is_variable(name) {
             continue;
         }
         let line = match value {
@@ -114,14 +114,6 @@ fn whole(number: f64) -> Option<i64> {
 
 fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', "'\\''"))
-}
-
-fn is_variable(name: &str) -> bool {
-    let mut bytes = name.bytes();
-    bytes
-        .next()
-        .is_some_and(|first| first.is_ascii_alphabetic() || first == b'_')
-        && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
 #[cfg(test)]

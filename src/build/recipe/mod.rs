@@ -101,7 +101,7 @@ impl Recipe {
         check_name(&self.name()).map_err(|error| self.fault(table.name.span(), error.to_string()))?;
         for output in table.outputs.iter().flatten() {
             let name = output.get_ref();
-            if check_name(name).is_err() || !is_variable(name) || TAKEN.contains(&name.as_str()) {
+            if check_name(name).is_err() || !super::is_variable(name) || TAKEN.contains(&name.as_str()) {
                 return Err(self.fault(output.span(), format!("'{name}' can't be the name of an output")));
             }
         }
@@ -116,7 +116,7 @@ impl Recipe {
         let variables = table.environment.iter().map(|(name, value)| (name, value.span()));
         let mut seen: Vec<&String> = self.outputs().collect();
         for (name, span) in sources.chain(inputs).chain(variables) {
-            if !is_variable(name) {
+            if !super::is_variable(name) {
                 let text =
                     format!("'{name}' is no name for a variable of the script: letters, digits and _ are");
                 return Err(self.fault(span, text));
@@ -157,14 +157,6 @@ impl Recipe {
         };
         table.unpack.as_ref().map(|name| name.get_ref().as_str()).or(only)
     }
-}
-
-fn is_variable(name: &str) -> bool {
-    let mut bytes = name.bytes();
-    bytes
-        .next()
-        .is_some_and(|first| first.is_ascii_alphabetic() || first == b'_')
-        && bytes.all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
 #[cfg(test)]
