@@ -12,10 +12,11 @@ use crate::keel::Keel;
 use crate::layout::{Layout, VOLUMES};
 use crate::made;
 use crate::process::Tool;
+use crate::repository;
 use crate::rootfs::{RootFileSystems, write};
 
 /// Room that the root file system has beside what is in it, in MiB.
-const FREE_MIB: u64 = 700;
+const FREE_MIB: u64 = 1500;
 /// The password that the user begins with.
 pub(crate) const PASSWORD: &str = "first words";
 /// Where the configuration lies on the machine, below its `/etc`.
@@ -124,6 +125,7 @@ pub(crate) fn disks(cache: &Cache, keel: &Keel, systems: &RootFileSystems, notes
         include_str!("builder.rs"),
         include_str!("layout.rs"),
         include_str!("keel.rs"),
+        include_str!("repository.rs"),
     ]
     .concat();
     let key = Key::of([keel.key()?.as_ref(), systems.key.as_ref(), recipe.as_bytes()]);
@@ -145,6 +147,7 @@ fn make(keel: &Keel, directory: &Path) -> Result<Contents> {
     first_password(&root)?;
     keel.update(&main, &root)?;
     let _system = keel.build_machine(&main, &root)?;
+    repository::make(&root)?;
     let esp = directory.join("esp");
     fs::create_dir(&esp).context("the ESP can't be made")?;
     keel.boot_update(&root, &esp)?;

@@ -22,6 +22,7 @@ mod peers;
 mod process;
 mod qmp;
 mod report;
+mod repository;
 mod rootfs;
 mod scenarios;
 mod services;

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, bail};
 use super::bench::{Bench, TO_OFF, same, says};
 use crate::declared::PASSWORD;
 use crate::guest::Shell;
+use crate::repository::{PACKAGE, SERVE, URI};
 
 /// The configuration on the machine.
 const FILE: &str = "/etc/keel/system.toml";
@@ -25,6 +26,8 @@ const KEPT: [&str; 6] = [
 ];
 /// A switch builds first.
 const SWITCH: Duration = Duration::from_mins(4);
+/// Indexes of all of Debian are read, a package is installed into the whole set, and images are made of that.
+const UPDATE: Duration = Duration::from_mins(8);
 
 /// Boots it, looks at every line, edits the file, switches, and goes back.
 pub(super) fn declared(bench: &mut Bench<'_>) -> Result<()> {
@@ -48,8 +51,9 @@ pub(super) fn declared(bench: &mut Bench<'_>) -> Result<()> {
     programs(bench, &mut shell)?;
     network(bench, &mut shell)?;
     edit(bench, &mut shell)?;
-    let (code, said) = shell.sh("keel rollback")?;
-    bench.check("a rollback brings the old system back", || {
+    package(bench, &mut shell)?;
+    let (code, said) = shell.sh("keel rollback --to 1")?;
+    bench.check("a rollback to the first one brings the old system back", || {
         same(&format!("its exit code ({said})"), &code, &0)?;
         same("the host's name", &shell.run("hostname")?.as_str(), &"nixie")?;
         says(&shell.run("systemctl show -p Environment hello")?, "WORD=one")?;
@@ -95,15 +99,12 @@ fn system(bench: &mut Bench<'_>, shell: &mut Shell<'_>) -> Result<()> {
         }
         Ok(())
     });
-    let disks = shell.run("findmnt -no SOURCE,FSTYPE / ; findmnt -no FSTYPE /boot; swapon --show --noheadings; cat /proc/cmdline")?;
+    let disks = shell.run(
+        "lsblk -no NAME,FSTYPE,TYPE $(findmnt -no SOURCE /); findmnt -no FSTYPE /boot; swapon --show --noheadings; \
+         cat /proc/cmdline",
+    )?;
     bench.check("LUKS, LVM, file systems and swap", || {
-        for part in [
-            "/dev/mapper/vg-root ext4",
-            "vfat",
-            "partition",
-            "rd.luks.options=",
-            "quiet",
-        ] {
+        for part in ["vg-root ext4", "vfat", "partition", "rd.luks.options=", "quiet"] {
             says(&disks, part)?;
         }
         says(&shell.run("dmsetup table crypt1")?, "allow_discards")
@@ -210,6 +211,41 @@ fn edit(bench: &mut Bench<'_>, shell: &mut Shell<'_>) -> Result<()> {
             bail!("hello wasn't restarted: {hello}");
         }
         same("the processes of the others", &after, &before)
+    });
+    Ok(())
+}
+
+/// One more package, from a mirror on the machine's own loopback interface; then back.
+fn package(bench: &mut Bench<'_>, shell: &mut Shell<'_>) -> Result<()> {
+    let _ = shell.run(&format!(
+        "sed -i -e 's|^suite = .*|&\\nmirrors = [\"{URI}\"]|' -e 's/\"fastfetch\"\\]/\"fastfetch\", \"{PACKAGE}\"]/' {FILE}; \
+         {SERVE} >/dev/null 2>&1 &"
+    ))?;
+    let before = pids(shell, &KEPT)?;
+    let (code, said) = shell.sh_within(&format!("keel update {PACKAGE}"), UPDATE)?;
+    bench.check("one more package is resolved from a mirror on loopback", || {
+        same(&format!("the exit code ({said})"), &code, &0)?;
+        says(&said, &format!("+ {PACKAGE}"))
+    });
+    let (code, said) = shell.sh_within("keel switch", UPDATE)?;
+    bench.check(
+        "it's there after a switch, and nothing was restarted for it",
+        || {
+            same(&format!("the exit code ({said})"), &code, &0)?;
+            says(&shell.run(&format!("{PACKAGE} -f term hello"))?, "hello")?;
+            says(&shell.run(&format!("dpkg-query --show {PACKAGE}"))?, PACKAGE)?;
+            same("the processes of the services", &pids(shell, &KEPT)?, &before)
+        },
+    );
+    let (code, said) = shell.sh("keel rollback")?;
+    bench.check("after a rollback it's gone, and the edit stays", || {
+        same(&format!("the exit code ({said})"), &code, &0)?;
+        same(
+            "what finds it",
+            &shell.sh(&format!("command -v {PACKAGE}"))?,
+            &(1, String::new()),
+        )?;
+        same("the host's name", &shell.run("hostname")?.as_str(), &"pixie")
     });
     Ok(())
 }
