@@ -9,7 +9,7 @@ use crate::archive;
 use crate::builder::{self, Contents, Disks};
 use crate::image_cache::{Cache, Key};
 use crate::keel::Keel;
-use crate::layout::{Layout, VOLUMES};
+use crate::layout::{Layout, PATIENCE, VOLUMES};
 use crate::made;
 use crate::process::Tool;
 use crate::repository;
@@ -40,7 +40,7 @@ loader = "systemd-boot"
 can_touch_efi_variables = true
 generations = 10
 timeout = 4
-kernel_params = ["console=tty0", "console=ttyS0,115200", "quiet"]
+kernel_params = ["console=tty0", "console=ttyS0,115200", "quiet", {patience}]
 
 [packages]
 suite = "{suite}"
@@ -91,7 +91,8 @@ WantedBy=multi-user.target
 [environment]
 KEEL_WORD = "declared"
 "#,
-        suite = archive::SUITE
+        suite = archive::SUITE,
+        patience = PATIENCE.map(|parameter| format!("{parameter:?}")).join(", "),
     )
 }
 

@@ -20,6 +20,10 @@ pub(crate) const VOLUMES: [(&str, &str); 2] = [
     ("5f0b3c5e-7a10-4c5b-9d57-6b65656c0012", "crypt2"),
 ];
 
+/// What the kernel and systemd of every machine are told, because others may keep the processors busy: an emulated timer that is
+/// late is no broken one, and devices may take minutes to appear.
+pub(crate) const PATIENCE: [&str; 2] = ["no_timer_check", "systemd.default_device_timeout_sec=300"];
+
 /// How the disks of a machine are laid out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Layout {
@@ -192,6 +196,7 @@ impl Layout {
             ]
             .map(str::to_owned),
         );
+        parameters.extend(PATIENCE.map(str::to_owned));
         parameters
     }
 }

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use crate::disk::{Bus, Disk, make_sparse};
 use crate::image_cache::{Cache, Key};
 use crate::keel::{Import, Keel};
-use crate::layout::ROOT_UUID;
+use crate::layout::{PATIENCE, ROOT_UUID};
 use crate::process::Tool;
 use crate::rootfs::{RootFileSystems, USER, set_mode, unpack, write};
 
@@ -113,8 +113,10 @@ pub(crate) fn parameters() -> Vec<String> {
         "console=ttyS0,115200",
         "quiet",
     ]
+    .into_iter()
+    .chain(PATIENCE)
     .map(str::to_owned)
-    .into()
+    .collect()
 }
 
 fn make(keel: &Keel, systems: &RootFileSystems, directory: &Path) -> Result<()> {

@@ -68,19 +68,18 @@ fn locale(system: &System, made: &mut Contribution) {
 fn keymap(name: &str, made: &mut Contribution) {
     const OPTION: &str = "system.keymap";
     let (layout, variant) = xkb(name);
-    made.stamped(
-        "vconsole.conf",
-        OPTION,
-        &format!("KEYMAP={name}\nXKBLAYOUT={layout}\nXKBVARIANT={variant}\n"),
-    );
-    // keyboard(5): Debian's console-setup sets the console by the layout of XKB, and X and Wayland read it too.
+    // keyboard(5): Debian's console-setup sets the console by the layout of XKB, and X and Wayland read it too. KEYMAP is
+    // systemd's word (vconsole.conf(5)), whose file is a link to this one on Debian: systemd-tmpfiles puts the link there at
+    // every boot, whatever was there.
     made.stamped(
         "default/keyboard",
         OPTION,
         &format!(
-            "XKBMODEL=\"pc105\"\nXKBLAYOUT=\"{layout}\"\nXKBVARIANT=\"{variant}\"\nXKBOPTIONS=\"\"\nBACKSPACE=\"guess\"\n"
+            "KEYMAP=\"{name}\"\nXKBMODEL=\"pc105\"\nXKBLAYOUT=\"{layout}\"\nXKBVARIANT=\"{variant}\"\nXKBOPTIONS=\"\"\n\
+             BACKSPACE=\"guess\"\n"
         ),
     );
+    made.link("vconsole.conf", OPTION, "default/keyboard");
 }
 
 /// Layout and variant of XKB for the name of a console keymap: `de-nodeadkeys` is `de` with `nodeadkeys`. What only names
@@ -137,8 +136,12 @@ mod tests {
             made.text("locale.gen")
                 .ends_with("de_DE.UTF-8 UTF-8\nen_US.UTF-8 UTF-8\n")
         );
-        assert!(made.text("vconsole.conf").contains("KEYMAP=us\n"));
-        assert!(made.text("default/keyboard").contains("XKBLAYOUT=\"us\"\n"));
+        // What tmpfiles.d/debian.conf of Debian's systemd makes of it at boot in any case.
+        assert_eq!(made.text("vconsole.conf"), "-> default/keyboard");
+        assert_eq!(made.text("default/locale"), "-> ../locale.conf");
+        for line in ["KEYMAP=\"us\"\n", "XKBLAYOUT=\"us\"\n"] {
+            assert!(made.text("default/keyboard").contains(line));
+        }
     }
 
     #[test]

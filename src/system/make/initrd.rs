@@ -77,7 +77,7 @@ fn inputs(input: &Input<'_>) -> std::io::Result<Inputs> {
         COMPRESSION.to_string(),
     ];
     // An initrd with systemd holds files of all of /etc.
-    let named = ["modprobe.d", "vconsole.conf"];
+    let named = ["modprobe.d", "vconsole.conf", "default/keyboard"];
     let trees: Vec<(&str, Option<&Node>)> = if config.boot.initrd.systemd {
         vec![("", Some(*etc))]
     } else {
