@@ -266,6 +266,9 @@ fn a_generation_is_added_only_when_it_is_asked_for() {
     machine.configure(&EXAMPLE.replace("\"nixie\"", "\"pixie\""));
     run(&mut machine.build(&["--generation"]));
     assert!(link(2).is_symlink());
+    // Nothing runs there: what was built last is what boots.
+    let profile = machine.store.at("/nix/var/nix/profiles/system");
+    assert_eq!(fs::read_link(profile).unwrap(), Path::new("system-2-link"));
 }
 
 #[test]

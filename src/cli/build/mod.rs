@@ -40,8 +40,8 @@ pub(super) struct Args {
     attributes: Vec<String>,
     #[command(flatten)]
     machine: super::make::MachineArgs,
-    /// Make the system the newest generation of the store's profile, as a machine that is being installed needs it. A running
-    /// machine's `switch`, `boot` and `test` do what is needed by themselves.
+    /// Make the system the newest generation of the store's profile, as a machine that is being installed needs it: with --store
+    /// the one that boots, too. A running machine's `switch`, `boot` and `test` do what is needed by themselves.
     #[arg(long, conflicts_with = "what")]
     generation: bool,
     /// Build again what is built, and compare.
@@ -95,7 +95,9 @@ fn machine(args: &Args, layout: &Layout) -> anyhow::Result<u8> {
     }
     let built = super::make::build(&args.machine, &args.how, layout)?;
     if args.generation {
-        super::make::add_generation(layout, &built.system)?;
+        // A machine that runs goes to a generation by `switch`, with a way back. Elsewhere what was built last is meant to boot.
+        let elsewhere = args.store.root() != Path::new("/");
+        super::make::add_generation(layout, &built.system, elsewhere)?;
     }
     if let Some(link) = &args.out_link {
         indirect::add_indirect(layout, link, &built.system)

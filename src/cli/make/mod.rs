@@ -261,11 +261,11 @@ pub(super) fn target(machine: &Machine, args: &SourceArgs, as_generation: bool) 
     Ok((self::as_generation(machine, target, as_generation)?, built.config))
 }
 
-/// Makes a system the newest generation of a store's profile, and the current one when there was none.
-pub(super) fn add_generation(layout: &Layout, system: &StorePath) -> Result<()> {
+/// Makes a system the newest generation of a store's profile; the current one when that's wanted, or when there was none.
+pub(super) fn add_generation(layout: &Layout, system: &StorePath, make_current: bool) -> Result<()> {
     let profile = Profile::open(layout.clone(), SYSTEM_PROFILE)?;
     let lock = profile::lock(&profile)?;
-    let (number, is_new) = profile::add_generation(&profile, system, false, &lock)?;
+    let (number, is_new) = profile::add_generation(&profile, system, make_current, &lock)?;
     let state = if is_new { "is" } else { "was already" };
     errln!("keel: the system {state} generation {number}");
     Ok(())
