@@ -1,33 +1,40 @@
-//! `demo`: the main job, to look at or to try by hand.
+//! `demo`: the machine of one file, built from it twice, to look at or to try by hand.
 
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::thread;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use nix::sys::termios::{self, SetArg, Termios};
 
+use crate::builder::Disks;
+use crate::declared::{self, Declared, PASSWORD, USER};
 use crate::disk::{Disk, Format};
-use crate::layout::{Layout, PASSPHRASE, ROOT_PASSWORD};
+use crate::image_cache::Cache;
+use crate::keel::Keel;
+use crate::layout::PASSPHRASE;
 use crate::machine::{Firmware, Machine, Threads};
-use crate::made::Made;
 use crate::report::Phases;
+use crate::rootfs::{root_file_systems, write};
 use crate::scenarios::{TO_OFF, TO_PROMPT};
 use crate::suite::DIRECTORY;
 use crate::texts;
 
 /// Ctrl-]: leaves the console.
 const LEAVE: u8 = 0x1d;
+/// What the machine of the newest generation is edited with, as its person.
+const HOW_TO_EDIT: &str = "sudo vim /etc/keel/system.toml, then sudo keel switch --ask";
 
 /// Makes the machine, boots it and says what happened; or leaves the person at its console.
 pub(crate) fn demo(interactive: bool) -> Result<()> {
-    println!("Building keel, and a Debian machine for it (minutes the first time) ...");
+    println!("Building keel, and a machine from its configuration (minutes the first time) ...");
     let directory = std::path::absolute(DIRECTORY)
         .context("the working directory is gone")?
         .join("demo");
     std::fs::create_dir_all(&directory).with_context(|| format!("{} can't be made", directory.display()))?;
-    let made = Made::make(&directory, || {})?;
+    let made = make(&directory)?;
+    show_file(&directory)?;
     let disks = disks(&made, &directory)?;
     let machine = Machine {
         firmware: Firmware::Uefi {
@@ -52,9 +59,34 @@ pub(crate) fn demo(interactive: bool) -> Result<()> {
     }
 }
 
+/// Makes the machine. The tools that make its disks are put together meanwhile.
+fn make(notes: &Path) -> Result<Disks> {
+    let cache = Cache::open()?;
+    thread::scope(|scope| {
+        let systems = scope.spawn(|| root_file_systems(&cache));
+        let keel = Keel::build();
+        let systems = systems
+            .join()
+            .map_err(|_| anyhow!("making the root file systems panicked"))??;
+        let keel = keel?;
+        Declared::make(&cache, &keel)?.edited_disks(&cache, &keel, &systems, notes)
+    })
+}
+
+/// Says what the machine is made of.
+fn show_file(directory: &Path) -> Result<()> {
+    write(&directory.join("system.toml"), &declared::edited_toml())?;
+    println!("The machine is one file: {DIRECTORY}/demo/system.toml, which is /etc/keel/system.toml there.");
+    println!("Generation 1 was built from it, generation 2 after this edit:");
+    for (from, to) in declared::EDIT {
+        println!("  -{from}\n  +{to}");
+    }
+    Ok(())
+}
+
 /// The machine's disks. Their changes are kept from one demo to the next, until keel or the recipe changes.
-fn disks(made: &Made, directory: &Path) -> Result<Vec<Disk>> {
-    let bases = made.disks(Layout::Main)?.disks();
+fn disks(made: &Disks, directory: &Path) -> Result<Vec<Disk>> {
+    let bases = made.disks();
     let stamp = directory.join("base");
     let wanted: String = bases
         .iter()
@@ -85,12 +117,13 @@ fn by_itself(machine: &Machine) -> Result<()> {
     println!("It asks for the passphrase; typing it.");
     running.console.send_line(PASSPHRASE)?;
     let _ = running.console.expect(texts::PICKER, TO_PROMPT)?;
-    println!("It shows its generations; picking number 1.");
+    println!("It shows its generations, 2 and 1; picking number 1.");
     running.console.send_line("1")?;
     let mut shell = running.shell()?;
     let (_, state) = shell.sh("systemctl is-system-running --wait")?;
     let report = shell.boot_report()?;
     let stages = shell.run("systemd-analyze time | head -n 1")?;
+    let host = shell.run("hostname")?;
     shell.send("systemctl poweroff")?;
     running.wait_until_off(TO_OFF)?;
 
@@ -113,6 +146,7 @@ fn by_itself(machine: &Machine) -> Result<()> {
             generation.system, generation.chosen_by
         );
     }
+    println!("host name    {host}");
     println!("systemd      {state}");
     let phases = Phases::of(&report);
     if let Some(seconds) = phases.to_prompt {
@@ -121,13 +155,15 @@ fn by_itself(machine: &Machine) -> Result<()> {
     println!("             {:.1} s key derivation", phases.key_derivation);
     println!("             {stages}");
     println!("\nThe console's log is in {DIRECTORY}/demo. Try it by hand: qemu-tests/demo --interactive");
+    println!("There log in as {USER}, password {PASSWORD}; {HOW_TO_EDIT}.");
     Ok(())
 }
 
 fn by_hand(machine: &Machine) -> Result<()> {
     println!(
-        "\nThis is the machine's serial console.\n  passphrase   {PASSPHRASE}\n  login        root, password {ROOT_PASSWORD}\n  \
-         leave        poweroff in the machine, or Ctrl-] to cut its power\nThe disk is kept for the next time.\n"
+        "\nThis is the machine's serial console.\n  passphrase   {PASSPHRASE}\n  login        {USER}, password {PASSWORD}\n  \
+         edit         {HOW_TO_EDIT}\n  leave        sudo poweroff, or Ctrl-] to cut its power\n\
+         The disk is kept for the next time.\n"
     );
     let terminal = RawTerminal::enter()?;
     let running = machine.start_with(Some(Box::new(io::stdout())))?;

@@ -9,7 +9,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, anyhow};
 
 use crate::builder::{self, Contents, Disks};
-use crate::declared;
+use crate::declared::Declared;
 use crate::image_cache::{Cache, Key};
 use crate::keel::Keel;
 use crate::layout::{Layout, ROOT_PASSWORD, ROOT_UUID};
@@ -39,6 +39,7 @@ pub(crate) struct Made {
     contents_key: Key,
     layouts: [(Layout, Mutex<Option<Disks>>); Layout::ALL.len()],
     switching: Mutex<Option<Switching>>,
+    declared: Mutex<Option<Declared>>,
     peers: Mutex<Option<Peers>>,
     notes: PathBuf,
     /// Times and sizes.
@@ -88,6 +89,7 @@ impl Made {
             contents_key,
             layouts: Layout::ALL.map(|layout| (layout, Mutex::new(None))),
             switching: Mutex::new(None),
+            declared: Mutex::new(None),
             peers: Mutex::new(None),
             notes: notes.to_owned(),
             figures,
@@ -134,10 +136,20 @@ impl Made {
     }
 
     /// The machine of one file; the first caller makes it.
-    pub(crate) fn declared(&self) -> Result<Disks> {
-        self.figures.time("the machine of one file", || {
-            declared::disks(&self.cache, &self.keel, &self.systems, &self.notes)
-        })
+    pub(crate) fn declared(&self) -> Result<Declared> {
+        let mut slot = self.declared.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(made) = slot.as_ref() {
+            return Ok(made.clone());
+        }
+        let made = self.figures.time("the machine of one file", || {
+            Declared::make(&self.cache, &self.keel)
+        })?;
+        Ok(slot.insert(made).clone())
+    }
+
+    /// Its disks.
+    pub(crate) fn declared_disks(&self) -> Result<Disks> {
+        self.declared()?.disks(&self.cache, &self.systems, &self.notes)
     }
 
     /// Debian's own initrds, and a disk for all; the first caller makes them.

@@ -31,7 +31,7 @@ const UPDATE: Duration = Duration::from_mins(8);
 
 /// Boots it, looks at every line, edits the file, switches, and goes back.
 pub(super) fn declared(bench: &mut Bench<'_>) -> Result<()> {
-    let disks = bench.made.declared()?.disks();
+    let disks = bench.made.declared_disks()?.disks();
     let disks = disks
         .iter()
         .map(|disk| disk.overlay(&bench.directory))
