@@ -170,6 +170,21 @@ impl Keel {
         Ok(said.trim().to_owned())
     }
 
+    /// Copies paths between a cache, which `options` name, and the store below `root`.
+    pub(crate) fn copy(&self, options: &[&str], paths: &[String], root: &Path) -> Result<()> {
+        self.verb(&["copy"])
+            .args(options)
+            .args(paths)
+            .arg("--store")
+            .arg(root)
+            .run()
+    }
+
+    /// Reads every path of the store below `root`, and fails when one isn't as the database says.
+    pub(crate) fn verify(&self, root: &Path) -> Result<()> {
+        self.verb(&["store", "verify"]).arg("--store").arg(root).run()
+    }
+
     /// Writes the boot menu of the machine whose root is at `root`.
     pub(crate) fn boot_update(&self, root: &Path, esp: &Path) -> Result<()> {
         self.verb(&["boot", "update", "--timeout", "3"])

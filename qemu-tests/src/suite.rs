@@ -19,7 +19,7 @@ use crate::{keel::Keel, rootfs};
 /// Virtual machines side by side: an emulated one keeps a processor busy.
 const SIDE_BY_SIDE: usize = 2;
 /// Scenarios that take minutes. They begin first, so that none of them is left over for one processor at the end.
-const LONG: [&str; 7] = [
+const LONG: [&str; 8] = [
     "switch-faults",
     "adjunct",
     "switch-boot",
@@ -27,6 +27,7 @@ const LONG: [&str; 7] = [
     "switch-power",
     "hibernate",
     "thin-root",
+    "reproducible",
 ];
 /// Logs, disks and figures of a run.
 pub(crate) const DIRECTORY: &str = "target/qemu-tests";

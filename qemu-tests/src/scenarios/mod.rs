@@ -17,6 +17,7 @@ mod layouts;
 mod lvm;
 mod native;
 mod rehearse;
+mod reproducible;
 mod restarts;
 mod shell;
 mod state;
@@ -118,6 +119,11 @@ pub(crate) const ALL: &[Scenario] = &[
         name: "store",
         about: "Nix's own tool finds the made store whole",
         run: store::verify,
+    },
+    Scenario {
+        name: "reproducible",
+        about: "the same file and lock, built twice in different places, give the same system to the byte",
+        run: reproducible::reproducible,
     },
     Scenario {
         name: "rehearse",
