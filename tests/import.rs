@@ -264,6 +264,31 @@ fn the_system_holds_what_boot_and_comparison_need() {
 }
 
 #[test]
+fn a_system_has_the_pages_and_the_completion_of_its_own_keel() {
+    let (rootfs, store) = (Rootfs::new(), Store::new());
+    let rootfs = rootfs.dir.path().to_str().unwrap();
+    let out = run(&mut store.keel(&["import", "--no-initrd", "host", "--rootfs", rootfs]));
+    let system = String::from_utf8(out.stdout).unwrap();
+    let usr = store.part(system.lines().next().unwrap(), "usr");
+    let text = |place: &str| {
+        let link = fs::read_link(usr.join(place)).unwrap_or_else(|error| panic!("{place}: {error}"));
+        assert!(link.starts_with("/nix/store"), "{}", link.display());
+        fs::read_to_string(store.at(link.to_str().unwrap())).unwrap()
+    };
+    for (name, place) in [
+        ("bash", "share/bash-completion/completions/keel"),
+        ("zsh", "share/zsh/vendor-completions/_keel"),
+        ("fish", "share/fish/vendor_completions.d/keel.fish"),
+    ] {
+        let said = run(Command::new(env!("CARGO_BIN_EXE_keel")).args(["completion", name])).stdout;
+        assert_eq!(text(place), String::from_utf8(said).unwrap(), "{name}");
+    }
+    assert!(text("share/man/man1/keel.1").contains("keel\\-check(1)"));
+    assert!(text("share/man/man5/keel-system.toml.5").contains("allowed_tcp_ports"));
+    store.nix_verifies();
+}
+
+#[test]
 fn objects_are_links_to_files_of_the_store_and_shared_by_generations() {
     let (rootfs, store) = (Rootfs::new(), Store::new());
     let first = store.imported(rootfs.dir.path());

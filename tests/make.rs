@@ -65,6 +65,9 @@ settings.add_newline = false
 interactive_shell_init = "fastfetch --logo debian"
 "#;
 
+/// Something that keel's own path brings, in its place below `/usr`.
+const PAGE: &str = "share/man/man1/keel.1";
+
 /// A configuration beside its lock, a store, packages.
 struct Machine {
     store: Store,
@@ -82,6 +85,8 @@ impl Machine {
         let program = place.path().join("program");
         fs::create_dir_all(program.join("bin")).unwrap();
         fs::copy("/bin/true", program.join("bin/keel")).unwrap();
+        fs::create_dir_all(program.join("share/man/man1")).unwrap();
+        fs::write(program.join(PAGE), "a page\n").unwrap();
         let program = program.to_str().unwrap().to_owned();
         let added = run(&mut store.keel(&["store", "add", &program, "--name", "keel-1"]));
         let added = String::from_utf8(added.stdout).unwrap();
@@ -147,8 +152,10 @@ fn the_founding_example_becomes_a_system_with_every_line_in_it() {
     assert!(etc("starship.toml").contains("add_newline = false"));
     assert!(etc("bash.bashrc.d/70-init.sh").contains("fastfetch --logo debian"));
     assert!(etc("ssh/sshd_config.d/10-keel.conf").contains("Port 22\n"));
-    // What packages bring is still there.
+    // What packages bring is still there, and so is what keel itself does.
     assert_eq!(etc("app/app.conf"), "A=1\n");
+    let page = fs::read_link(machine.store.part(&system, "usr").join(PAGE)).unwrap();
+    assert_eq!(machine.store.read(page.to_str().unwrap()), "a page\n");
     let wants = "systemd/system/multi-user.target.wants/NetworkManager.service";
     assert!(machine.store.part(&system, "etc").join(wants).is_symlink());
 

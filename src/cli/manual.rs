@@ -1,11 +1,12 @@
 //! `keel completion` and `keel man`: what shells and man(1) are to know of the verbs.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use anyhow::{Context, Result};
-use clap::CommandFactory;
 use clap::builder::{PossibleValue, PossibleValuesParser};
+use clap::{CommandFactory, ValueEnum};
 
 use super::output;
 use crate::config::{describe, options};
@@ -40,15 +41,45 @@ static NAMES: OnceLock<Vec<String>> = OnceLock::new();
 
 /// `keel completion`.
 pub(super) fn completion(args: &CompletionArgs) -> Result<()> {
-    let shell = match args.shell {
-        Shell::Bash => clap_complete::Shell::Bash,
-        Shell::Zsh => clap_complete::Shell::Zsh,
-        Shell::Fish => clap_complete::Shell::Fish,
-    };
-    let mut command = with_option_names(shown());
-    let mut script = Vec::new();
-    clap_complete::generate(shell, &mut command, "keel", &mut script);
-    output::write(format_args!("{}", String::from_utf8_lossy(&script)))?;
+    output::write(format_args!("{}", args.shell.script()))?;
+    Ok(())
+}
+
+impl Shell {
+    /// Where the shells of Debian look for what packages bring, below `/usr`.
+    fn place(self) -> &'static str {
+        match self {
+            Shell::Bash => "share/bash-completion/completions/keel",
+            Shell::Zsh => "share/zsh/vendor-completions/_keel",
+            Shell::Fish => "share/fish/vendor_completions.d/keel.fish",
+        }
+    }
+
+    fn script(self) -> String {
+        let shell = match self {
+            Shell::Bash => clap_complete::Shell::Bash,
+            Shell::Zsh => clap_complete::Shell::Zsh,
+            Shell::Fish => clap_complete::Shell::Fish,
+        };
+        let mut command = with_option_names(shown());
+        let mut script = Vec::new();
+        clap_complete::generate(shell, &mut command, "keel", &mut script);
+        String::from_utf8_lossy(&script).into_owned()
+    }
+}
+
+/// `keel own-pages`: what the systems bring that this program is a part of, as a JSON object of places below `/usr` to texts.
+pub(super) fn own_pages() -> Result<()> {
+    let mut all: BTreeMap<String, String> = pages()?
+        .into_iter()
+        .map(|(place, text)| (format!("share/man/{place}"), text))
+        .collect();
+    all.extend(
+        Shell::value_variants()
+            .iter()
+            .map(|shell| (shell.place().to_owned(), shell.script())),
+    );
+    output::outln!("{}", serde_json::to_string(&all)?)?;
     Ok(())
 }
 
@@ -90,15 +121,33 @@ fn with_option_names(command: clap::Command) -> clap::Command {
 
 /// `keel man`.
 pub(super) fn man(args: &ManArgs) -> Result<()> {
-    let make = |section: &str| -> Result<PathBuf> {
-        let directory = args.directory.join(section);
-        std::fs::create_dir_all(&directory)
+    for (place, text) in pages()? {
+        let path = args.directory.join(place);
+        let directory = path.parent().unwrap_or(&args.directory);
+        std::fs::create_dir_all(directory)
             .with_context(|| format!("{} can't be made", directory.display()))?;
-        Ok(directory)
-    };
-    let verbs = make("man1")?;
-    clap_mangen::generate_to(super::Cli::command(), &verbs)
-        .with_context(|| format!("pages can't be written into {}", verbs.display()))?;
-    let page = make("man5")?.join("keel-system.toml.5");
-    std::fs::write(&page, describe::manual()).with_context(|| format!("{} can't be written", page.display()))
+        std::fs::write(&path, text).with_context(|| format!("{} can't be written", path.display()))?;
+    }
+    Ok(())
+}
+
+/// The manual pages, by their places in a directory of manuals.
+fn pages() -> Result<BTreeMap<String, String>> {
+    let mut pages = BTreeMap::from([("man5/keel-system.toml.5".to_owned(), describe::manual())]);
+    let mut command = super::Cli::command().disable_help_subcommand(true);
+    command.build();
+    add_pages(&command, &mut pages).context("a page can't be made")?;
+    Ok(pages)
+}
+
+fn add_pages(command: &clap::Command, pages: &mut BTreeMap<String, String>) -> std::io::Result<()> {
+    for verb in command.get_subcommands().filter(|verb| !verb.is_hide_set()) {
+        add_pages(verb, pages)?;
+    }
+    let page = clap_mangen::Man::new(command.clone());
+    let mut text = Vec::new();
+    page.render(&mut text)?;
+    let text = String::from_utf8_lossy(&text).into_owned();
+    let _none = pages.insert(format!("man1/{}", page.get_filename()), text);
+    Ok(())
 }

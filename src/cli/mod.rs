@@ -106,6 +106,9 @@ enum Verb {
         /// `/usr`, `/etc`, and the units.
         arguments: Vec<String>,
     },
+    /// Prints this program's pages and completion; started by what makes it a part of a system.
+    #[command(hide = true)]
+    OwnPages,
     /// A stage of a build's sandbox; started by the one before.
     #[command(hide = true)]
     BuildStage {
@@ -219,6 +222,7 @@ impl Verb {
             Verb::Healthy => "healthy",
             Verb::VerifyUnits { .. } => "verify-units",
             Verb::BuildLayer => "build-layer",
+            Verb::OwnPages => "own-pages",
             Verb::BuildStage { .. } => "build-stage",
         }
     }
@@ -275,6 +279,7 @@ impl Verb {
                 Ok(0)
             }
             Verb::BuildLayer => Ok(layer::run()),
+            Verb::OwnPages => done(manual::own_pages()),
             Verb::BuildStage { stage, argument } => build::stage(stage, &argument),
         }
     }

@@ -169,13 +169,14 @@ pub fn import(
     let rootfs = rootfs::read(request.rootfs, &pool, request.clamp, report)?;
     let mut parts = compose::divide(rootfs, &pool, &previous, report)?;
     let keel = match &request.programs {
-        Some(programs) => Some(add_keel(&mut addition, programs, &pool)?),
+        Some(programs) => {
+            let (keel, pages) = add_keel(&mut addition, programs, &pool)?;
+            let absolute = keel.absolute(request.layout.store_dir());
+            own::install(&mut parts.usr, &absolute, &pages, &pool, report)?;
+            Some(keel)
+        }
         None => None,
     };
-    if let Some(keel) = &keel {
-        let absolute = keel.absolute(request.layout.store_dir());
-        own::install(&mut parts.usr, &absolute, &pool, report)?;
-    }
     let paths = Paths {
         keel,
         ..add_parts(&mut addition, &parts, &pool, &request.initrd)?
@@ -203,10 +204,16 @@ pub fn import(
     })
 }
 
-fn add_keel(addition: &mut Addition, programs: &Programs<'_>, pool: &Pool) -> Result<StorePath, ImportError> {
+// The path of the programs, and what is in it beside them.
+fn add_keel(
+    addition: &mut Addition,
+    programs: &Programs<'_>,
+    pool: &Pool,
+) -> Result<(StorePath, Vec<PathBuf>), ImportError> {
     let tree = own::programs(programs, pool)?;
     let prepared = Addition::prepare(addition.temporary(), &tree, pool)?;
-    Ok(addition.adopt(concat!("keel-", env!("CARGO_PKG_VERSION")), prepared)?)
+    let path = addition.adopt(concat!("keel-", env!("CARGO_PKG_VERSION")), prepared)?;
+    Ok((path, own::pages_of(&tree)))
 }
 
 struct Paths {

@@ -1,7 +1,9 @@
 //! keel itself as a part of the systems that it makes: its programs in the store, their names in `/usr`, and its units.
 //! A system can so be left, and come back to, with the very programs that it was made with.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use super::notice::Notice;
 use crate::store::pool::Pool;
@@ -30,7 +32,7 @@ pub struct Programs<'a> {
 /// Why keel can't be a part of a system.
 #[derive(Debug, thiserror::Error)]
 pub enum OwnError {
-    /// A program can't be read.
+    /// A program, or what lies beside it in the store, can't be read.
     #[error("{path} can't be read: {source}")]
     Program {
         /// The program.
@@ -41,12 +43,15 @@ pub enum OwnError {
     /// A unit can't be placed.
     #[error("keel's own files can't be placed in /usr: {0}")]
     Place(#[from] TreeError),
-    /// A unit can't be written.
-    #[error("keel's own units can't be added: {0}")]
+    /// A unit or a page can't be written.
+    #[error("keel's own units and pages can't be added: {0}")]
     Unit(#[source] std::io::Error),
 }
 
-/// The tree of the programs: `bin/keel` and, when given, `bin/keel-init`.
+/// Where manual pages and completion lie, in the tree of the programs as in `/usr`.
+const SHARE: &str = "share";
+
+/// The tree of the programs: `bin/keel` and, when given, `bin/keel-init`; and what the command says of itself to `man` and shells.
 pub fn programs(programs: &Programs<'_>, pool: &Pool) -> Result<Node, OwnError> {
     let mut tree = Node::directory(0);
     let given = [("keel", Some(programs.keel)), ("keel-init", programs.init)];
@@ -63,7 +68,69 @@ pub fn programs(programs: &Programs<'_>, pool: &Pool) -> Result<Node, OwnError> 
             0,
         )?;
     }
+    for (place, text) in pages(programs.keel) {
+        let id = pool.add(text.as_bytes(), false).map_err(OwnError::Unit)?;
+        tree.put(Path::new(&place), Node::File(Meta::root(0o444, 0), id), 0)?;
+    }
     Ok(tree)
+}
+
+/// Pages and completion by their places: the program is asked for them, which may be another one than this.
+fn pages(keel: &Path) -> BTreeMap<String, String> {
+    let said = Command::new(keel)
+        .arg("own-pages")
+        .env_clear()
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .output();
+    // An older one has none, and neither has what stands for it in a test.
+    let Some(said) = said.ok().filter(|said| said.status.success()) else {
+        return BTreeMap::new();
+    };
+    let mut pages: BTreeMap<String, String> = serde_json::from_slice(&said.stdout).unwrap_or_default();
+    pages.retain(|place, _| Path::new(place).starts_with(SHARE));
+    pages
+}
+
+/// The places of pages and completion in the programs' tree, which lies at `place` in the store.
+pub fn pages_at(place: &Path) -> Result<Vec<PathBuf>, OwnError> {
+    let mut found = Vec::new();
+    let mut directories = vec![PathBuf::from(SHARE)];
+    while let Some(directory) = directories.pop() {
+        let path = place.join(&directory);
+        let unreadable = |source| OwnError::Program {
+            path: path.clone(),
+            source,
+        };
+        let entries = match std::fs::read_dir(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            entries => entries.map_err(unreadable)?,
+        };
+        for entry in entries {
+            let entry = entry.map_err(unreadable)?;
+            let name = directory.join(entry.file_name());
+            if entry.file_type().map_err(unreadable)?.is_dir() {
+                directories.push(name);
+            } else {
+                found.push(name);
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// The same of the tree itself.
+pub fn pages_of(tree: &Node) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    if let Some(share) = tree.get(SHARE) {
+        share.walk(Path::new(SHARE), &mut |path, node| {
+            if !matches!(node, Node::Directory(..)) {
+                found.push(path.to_owned());
+            }
+        });
+    }
+    found
 }
 
 /// Stands in for the tools that would change packages of `usr`: they'd fail at a read-only file system, without a word of what to
@@ -81,10 +148,11 @@ pub fn take_over(usr: &mut Node, keel: &str) -> Result<(), OwnError> {
     Ok(())
 }
 
-/// Puts the command, whose store path is `keel`, and the units into `usr`.
+/// Puts the command, whose store path is `keel`, its `pages` and the units into `usr`.
 pub fn install(
     usr: &mut Node,
     keel: &str,
+    pages: &[PathBuf],
     pool: &Pool,
     report: &mut dyn FnMut(Notice),
 ) -> Result<(), OwnError> {
@@ -102,6 +170,10 @@ pub fn install(
             Node::symlink(format!("{keel}/bin/keel"), mtime),
             mtime,
         )?;
+    }
+    for page in pages {
+        let target = Path::new(keel).join(page);
+        usr.put(page, Node::symlink(target, mtime), mtime)?;
     }
     let unit = pool.add(HEALTHY, false).map_err(OwnError::Unit)?;
     let directory = Path::new("lib/systemd/system");

@@ -53,8 +53,10 @@ pub fn make(making: &Making<'_>, key: &Key, report: &mut dyn FnMut(Notice)) -> R
         overlay::lay(&place, &mut parts.usr, &mut parts.etc, &pool)?;
     }
     if let Some(keel) = making.keel {
-        own::take_over(&mut parts.usr, &keel.absolute(layout.store_dir()))?;
-        own::install(&mut parts.usr, &keel.absolute(layout.store_dir()), &pool, report)?;
+        let pages = own::pages_at(&layout.physical_path(keel))?;
+        let keel = keel.absolute(layout.store_dir());
+        own::take_over(&mut parts.usr, &keel)?;
+        own::install(&mut parts.usr, &keel, &pages, &pool, report)?;
     }
     let version = parts.kernel_version.clone();
     let kernel = Node::File(Meta::root(0o444, 0), parts.kernel);
