@@ -202,6 +202,10 @@ pub struct Packages {
     pub components: Vec<String>,
     /// Mirrors: URIs of sources.list(5); those of this machine when empty.
     pub mirrors: Vec<String>,
+    /// Whether the suite's updates are a source.
+    pub updates: bool,
+    /// Whether its security updates are.
+    pub security: bool,
     /// Further sources, each a line of sources.list(5).
     pub sources: Vec<String>,
     /// Packages for everybody.
@@ -220,6 +224,8 @@ impl Default for Packages {
             suite: "trixie".to_owned(),
             components: vec!["main".to_owned()],
             mirrors: Vec::new(),
+            updates: true,
+            security: true,
             sources: Vec::new(),
             install: Vec::new(),
             kernel: "linux-image-amd64".to_owned(),

@@ -94,6 +94,12 @@ pub struct Request {
     pub suite: String,
     /// Its components.
     pub components: Vec<String>,
+    /// Whether the suite's updates are left out.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub no_updates: bool,
+    /// Whether its security updates are.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub no_security: bool,
     /// Further sources, as lines of sources.list(5).
     #[serde(default)]
     pub sources: Vec<String>,
@@ -125,6 +131,12 @@ pub struct Pin {
     /// The layer that it's installed in: 0 is the base, which is the same for every machine of the suite. Packages that are added
     /// later form a layer of their own above, so that what lies below is not built again.
     pub layer: u32,
+}
+
+// Locks that were written before there was a choice stay as they are.
+#[allow(clippy::trivially_copy_pass_by_ref)] // serde's form
+fn is_false(value: &bool) -> bool {
+    !*value
 }
 
 impl Lock {

@@ -15,6 +15,11 @@ const KEYRINGS: [&str; 2] = [
 /// Where this machine's apt is configured.
 const APT_DIRECTORY: &str = "/etc/apt";
 
+/// What the suite's updates are called behind its name.
+const UPDATES: &str = "-updates";
+/// And its security updates.
+const SECURITY: &str = "-security";
+
 /// Why there are no sources.
 #[derive(Debug, thiserror::Error)]
 pub enum OriginError {
@@ -72,6 +77,18 @@ pub(super) fn further(packages: &Packages) -> Result<Vec<Source>, OriginError> {
         .collect()
 }
 
+/// The suite, and those beside it that are wanted, too.
+pub(super) fn pockets(packages: &Packages) -> Vec<String> {
+    let suite = &packages.suite;
+    let mut all = vec![suite.clone()];
+    for (name, wanted) in [(UPDATES, packages.updates), (SECURITY, packages.security)] {
+        if wanted {
+            all.push(format!("{suite}{name}"));
+        }
+    }
+    all
+}
+
 /// Asks the mirrors what they have.
 ///
 /// # Errors
@@ -83,17 +100,12 @@ pub(super) fn find(packages: &Packages, named: &[String]) -> Result<Origin, Orig
     let suite = &packages.suite;
     let mut origin = Origin::default();
     let mut tried = Vec::new();
-    let pockets = [
-        suite.clone(),
-        format!("{suite}-updates"),
-        format!("{suite}-security"),
-    ];
-    for (number, pocket) in pockets.iter().enumerate() {
-        let is_security = number == 2;
+    for pocket in pockets(packages) {
+        let is_security = pocket.ends_with(SECURITY);
         for (options, uri) in places(named, is_security) {
-            let answer = serves(&Mirror::open(&uri)?, pocket);
+            let answer = serves(&Mirror::open(&uri)?, &pocket);
             if let Err(why) = &answer
-                && number == 0
+                && pocket == *suite
             {
                 tried.push(format!("{uri}: {why}"));
             }
@@ -208,6 +220,28 @@ mod tests {
             ]
         );
         assert_eq!(origin.mirrors, 3);
+    }
+
+    #[test]
+    fn updates_and_security_updates_can_be_left_out() {
+        let top = tempfile::tempdir().unwrap();
+        let main = mirror(&["trixie", "trixie-updates"], &top.path().join("debian"));
+        let _security = mirror(&["trixie-security"], &top.path().join("debian-security"));
+        for (updates, security, expected) in [
+            (true, true, vec!["trixie", "trixie-updates", "trixie-security"]),
+            (false, true, vec!["trixie", "trixie-security"]),
+            (true, false, vec!["trixie", "trixie-updates"]),
+            (false, false, vec!["trixie"]),
+        ] {
+            let packages = Packages {
+                updates,
+                security,
+                ..Packages::default()
+            };
+            let origin = find(&packages, std::slice::from_ref(&main)).unwrap();
+            let suites: Vec<_> = origin.sources.iter().map(|source| &source.suite).collect();
+            assert_eq!(suites, expected.iter().collect::<Vec<_>>());
+        }
     }
 
     #[test]

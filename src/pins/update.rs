@@ -147,7 +147,7 @@ pub fn indexes(
     let mut asked = Sha256::new();
     for text in named
         .iter()
-        .chain([&packages.suite])
+        .chain(&origin::pockets(packages))
         .chain(&packages.components)
         .chain(&packages.sources)
     {
@@ -289,6 +289,8 @@ fn request(config: &Config, requests: &[PackageRequest]) -> Request {
     Request {
         suite: config.packages.suite.clone(),
         components: config.packages.components.clone(),
+        no_updates: !config.packages.updates,
+        no_security: !config.packages.security,
         sources: config.packages.sources.clone(),
         install: requests.iter().map(|request| request.name.clone()).collect(),
         recommends: config.packages.recommends,
@@ -322,7 +324,7 @@ pub fn stale(config: &Config, lock: &Lock) -> Option<String> {
         words.push(format!("{removed} isn't asked for any more"));
     }
     if words.is_empty() {
-        words.push("the components, sources or recommendations changed".to_owned());
+        words.push("the components, sources, updates or recommendations changed".to_owned());
     }
     Some(words.join("; "))
 }

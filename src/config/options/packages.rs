@@ -27,6 +27,20 @@ pub(super) const OPTIONS: &[Spec] = &[
         "Mirrors of Debian; those of this machine when there are none here.",
     ),
     option(
+        "packages.updates",
+        Kind::Bool,
+        Is("true"),
+        "false",
+        "Whether SUITE-updates is a source as well, where a mirror serves it.",
+    ),
+    option(
+        "packages.security",
+        Kind::Bool,
+        Is("true"),
+        "false",
+        "Whether SUITE-security is a source as well, where a mirror, or the archive beside it, serves it.",
+    ),
+    option(
         "packages.sources",
         Kind::List(Check::Source),
         Is("[]"),
