@@ -14,7 +14,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl;
-use nix::sys::resource::{Resource, setrlimit};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::Signal;
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Gid, Uid, getpid, setgroups, sethostname, setresgid, setresuid, setsid};
@@ -239,7 +239,12 @@ fn inner(line: &UnixStream, sandbox: &Sandbox) -> Result<Never, StageError> {
     }
     sethostname("localhost").map_err(StageError::at("sethostname"))?;
     mounts::enter(sandbox)?;
-    let limit = |resource, bytes| setrlimit(resource, bytes, bytes).map_err(StageError::at("setrlimit"));
+    // What already holds for whoever builds can't be loosened: a small machine allows fewer processes by itself.
+    let limit = |resource, most| {
+        let (_, hard) = getrlimit(resource).map_err(StageError::at("getrlimit"))?;
+        let most = hard.min(most);
+        setrlimit(resource, most, most).map_err(StageError::at("setrlimit"))
+    };
     limit(Resource::RLIMIT_CORE, 0)?;
     limit(Resource::RLIMIT_FSIZE, sandbox.file_bytes_max)?;
     limit(Resource::RLIMIT_NPROC, PROCESSES_MAX)?;

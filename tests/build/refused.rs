@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::lab::{Lab, names};
@@ -54,6 +55,32 @@ fn what_exceeds_its_limits_is_ended() {
     assert!(started.elapsed() < Duration::from_hours(1));
     assert_eq!(names(&lab.store.path("store")).len(), before);
     lab.store.nix_verifies();
+}
+
+#[test]
+fn a_builder_gets_no_more_than_whoever_builds_may_have() {
+    let lab = Lab::new();
+    let derivation = &lab.instantiates("run \"narrow\" \"cat /proc/self/limits >$out\" {}")[0];
+    let keel = lab.keel(&["build", derivation]);
+    // A small machine allows fewer processes, and nobody in a user namespace may raise that.
+    let mut narrow = Command::new("prlimit");
+    narrow
+        .arg("--nproc=3000:3000")
+        .arg(keel.get_program())
+        .args(keel.get_args());
+    for (name, value) in keel.get_envs() {
+        match value {
+            Some(value) => narrow.env(name, value),
+            None => narrow.env_remove(name),
+        };
+    }
+    let path = text(&run(&mut narrow).stdout);
+    let limits = fs::read_to_string(path.trim()).unwrap();
+    let processes = limits
+        .lines()
+        .find(|line| line.starts_with("Max processes"))
+        .unwrap();
+    assert_eq!(processes.split_whitespace().nth(3), Some("3000"), "{processes}");
 }
 
 #[test]
