@@ -37,6 +37,10 @@ fn kernel_params(config: &Config) -> Vec<String> {
         if !flags.is_empty() {
             params.push(format!("rootflags={}", flags.join(",")));
         }
+        if !root.check {
+            // dracut.cmdline(7): of fsck.mode=skip systemd would conclude that nothing is to be checked.
+            params.push("rd.skipfsck".to_owned());
+        }
     }
     let resume = config.swap.iter().find(|swap| swap.resume);
     params.extend(resume.map(|swap| format!("resume={}", swap.device)));
@@ -248,6 +252,7 @@ mod tests {
         let mut config = founding();
         if let Some(root) = config.filesystems.get_mut("/") {
             root.kind = "btrfs".into();
+            root.check = false;
             root.options = ["subvol=@", "x-systemd.growfs", "noatime", "rw"]
                 .map(str::to_owned)
                 .into();
@@ -266,7 +271,10 @@ mod tests {
         let mut made = Contribution::new();
         contribute(&config, &mut made);
         let params = made.kernel_params.join(" ");
-        assert!(params.contains("rootflags=subvol=@,noatime "), "{params}");
+        assert!(
+            params.contains("rootflags=subvol=@,noatime rd.skipfsck "),
+            "{params}"
+        );
         assert!(params.contains("resume=UUID=aa"), "{params}");
         assert!(
             params.contains(&format!("rd.luks.options={UUID}=discard,header=/root.hdr")),
