@@ -8,7 +8,9 @@ use anyhow::{Context, Result, bail};
 use super::output::{OutputError, errln, outln};
 use crate::init::keymap::Keymap;
 use crate::initrd::keymap::{Layout, Places, compile, layout_of_system};
-use crate::initrd::{Image, Machine, ModuleSet, Plan, PlanEntry, Recipe, SystemPart, build, root_needs};
+use crate::initrd::{
+    Image, Machine, ModuleSet, Plan, PlanEntry, Recipe, SystemFiles, SystemPart, build, root_needs,
+};
 
 /// Where modprobe looks, the weakest first (modprobe.d(5)).
 const MODPROBE_D: [&str; 4] = [
@@ -290,7 +292,7 @@ pub fn run(args: &Args) -> Result<()> {
         );
     }
     recipe.systemd = args.systemd.then(|| SystemPart {
-        root: args.root.clone(),
+        files: SystemFiles::Root(args.root.clone()),
         include: args.include.clone(),
     });
     let image = build(&recipe)?;

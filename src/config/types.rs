@@ -142,6 +142,8 @@ impl Default for InitrdOptions {
 pub struct Luks {
     /// What holds the volume.
     pub device: String,
+    /// The volume's UUID, where the device isn't named by it.
+    pub uuid: Option<String>,
     /// Whether discards reach the disk.
     pub allow_discards: bool,
     /// A keyfile, as `rd.luks.key=` names it.
@@ -150,6 +152,19 @@ pub struct Luks {
     pub header: Option<String>,
     /// Further options, as crypttab(5) has them.
     pub options: Vec<String>,
+}
+
+impl Luks {
+    /// The volume's UUID: the one that is said, or the one that the device is named by.
+    pub fn volume_uuid(&self) -> Option<&str> {
+        let of_device = || {
+            let device = self.device.as_str();
+            device
+                .strip_prefix("/dev/disk/by-uuid/")
+                .or_else(|| device.strip_prefix("UUID="))
+        };
+        self.uuid.as_deref().or_else(of_device)
+    }
 }
 
 /// `[filesystems."PATH"]`.

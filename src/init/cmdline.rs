@@ -82,7 +82,7 @@ pub struct CommandLine {
     pub resume_offset: u64,
     /// `noresume`, or `hibernate=` with a value that means it.
     pub no_resume: bool,
-    /// `fsck.mode=` and `fsck.repair=`
+    /// `fsck.mode=`, `fsck.repair=` and `rd.skipfsck`
     pub fsck: Check,
     /// `keel.system=`
     pub system: Option<String>,
@@ -200,6 +200,8 @@ impl CommandLine {
             "systemd.machine_id" => self.machine_id = Some(machine_id(text)?),
             "fsck.mode" => self.fsck.mode = fsck_mode(text)?,
             "fsck.repair" => self.fsck.repair = fsck_repair(text)?,
+            // dracut.cmdline(7)
+            "rd.skipfsck" => self.fsck.skips_root = truth(value)?,
             "keel.system" => self.system = Some(system(text)?),
             "keel.menu" => self.menu = truth(value)?,
             "keel.shell" => {

@@ -44,13 +44,22 @@ pub struct Check {
     pub mode: FsckMode,
     /// `fsck.repair=`
     pub repair: FsckRepair,
+    /// `rd.skipfsck`: the root file system isn't checked, whatever the mode.
+    pub skips_root: bool,
 }
 
 /// Checks the file system of type `kind` on `device`; `on_line` gets each line of the checker as it comes.
 pub(super) fn check(device: &Path, kind: &str, check: Check, mut on_line: impl FnMut(&str)) -> Outcome {
-    if check.mode == FsckMode::Skip {
+    let said = match check {
+        Check { skips_root: true, .. } => Some("rd.skipfsck"),
+        Check {
+            mode: FsckMode::Skip, ..
+        } => Some("fsck.mode=skip"),
+        _ => None,
+    };
+    if let Some(said) = said {
         return Outcome::Skipped {
-            reason: "fsck.mode=skip".to_owned(),
+            reason: said.to_owned(),
         };
     }
     if !matches!(kind, "ext2" | "ext3" | "ext4") {
@@ -127,8 +136,26 @@ mod tests {
     }
 
     #[test]
+    fn what_isnt_to_be_checked_isnt() {
+        let (line, _) = super::super::cmdline::CommandLine::parse("fsck.mode=force rd.skipfsck");
+        let outcome = check(Path::new("/dev/null"), "ext4", line.fsck, |_| {});
+        assert_eq!(
+            outcome,
+            Outcome::Skipped {
+                reason: "rd.skipfsck".to_owned()
+            }
+        );
+    }
+
+    #[test]
     fn the_parameters_become_arguments_of_e2fsck() {
-        let of = |mode, repair| arguments(Check { mode, repair });
+        let of = |mode, repair| {
+            arguments(Check {
+                mode,
+                repair,
+                skips_root: false,
+            })
+        };
         assert_eq!(of(FsckMode::Auto, FsckRepair::Preen), ["-p"]);
         assert_eq!(of(FsckMode::Force, FsckRepair::Yes), ["-y", "-f"]);
         assert_eq!(of(FsckMode::Auto, FsckRepair::No), ["-n"]);

@@ -183,7 +183,12 @@ const UNIT_DIRECTORY: &str = "usr/lib/systemd/system";
 const RULES_DIRECTORY: &str = "usr/lib/udev/rules.d";
 
 /// Puts in systemd, udev, their units and configuration, and `include` (files and directories of the tree).
-pub(super) fn add(parts: &mut Parts, tree: &mut SystemTree, include: &[String]) -> Result<(), BuildError> {
+pub(super) fn add(
+    parts: &mut Parts,
+    tree: &mut SystemTree<'_>,
+    include: &[String],
+    groups: &str,
+) -> Result<(), BuildError> {
     for (path, target, reason) in LINKS {
         parts.link(path, target, reason)?;
     }
@@ -216,7 +221,7 @@ pub(super) fn add(parts: &mut Parts, tree: &mut SystemTree, include: &[String]) 
         b"root:x:0:0:root:/:/usr/sbin/nologin\nnobody:x:65534:65534:nobody:/:/usr/sbin/nologin\n".to_vec(),
         "names of users; nobody can log in",
     )?;
-    let groups = system_groups(&tree.text("etc/group")?);
+    let groups = system_groups(groups);
     parts.file(
         "etc/group",
         0o644,
@@ -228,7 +233,7 @@ pub(super) fn add(parts: &mut Parts, tree: &mut SystemTree, include: &[String]) 
     Ok(())
 }
 
-fn units(parts: &mut Parts, tree: &mut SystemTree) -> Result<(), BuildError> {
+fn units(parts: &mut Parts, tree: &mut SystemTree<'_>) -> Result<(), BuildError> {
     for unit in UNITS {
         let path = format!("{UNIT_DIRECTORY}/{unit}");
         tree.copy(parts, &path, "a unit of systemd", Presence::Optional)?;

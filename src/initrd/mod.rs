@@ -30,7 +30,7 @@ pub use builder::{Image, build};
 pub use cpio::{Archive, CpioError};
 pub use host::{Host, Machine, Need};
 pub use lvm::{LvmToolsError, root_needs};
-pub use plan::{BuildError, Plan, PlanEntry, Recipe, SystemPart, plan};
+pub use plan::{BuildError, Plan, PlanEntry, Recipe, SystemFiles, SystemPart, plan};
 pub use read::{ReadError, file_of_image};
 pub use resolve::{Origin, Reason, Resolved, Wish};
 pub use sets::ModuleSet;

@@ -15,6 +15,7 @@ use super::tree::{ModuleTree, ResolveError};
 use super::{beside_systemd, firmware, kmod_index, lvm, microcode, modinfo};
 use crate::init::keymap::Keymap;
 use crate::init::modules::Table;
+use crate::system::units::sources::{InDirectory, Mounted};
 
 /// Why an image can't be built.
 #[derive(Debug, thiserror::Error)]
@@ -117,10 +118,26 @@ pub struct Recipe {
 /// What a system gives to an initrd whose PID 1 is systemd.
 #[derive(Clone, Debug)]
 pub struct SystemPart {
-    /// The root of the system.
-    pub root: PathBuf,
+    /// The system.
+    pub files: SystemFiles,
     /// Files and directories of it beside those that are needed.
     pub include: Vec<String>,
+}
+
+/// Where a system's files are.
+#[derive(Clone, Debug)]
+pub enum SystemFiles {
+    /// Below a directory, its root.
+    Root(PathBuf),
+    /// In a generation's trees, which lie side by side.
+    Generation {
+        /// Its `/usr`.
+        usr: PathBuf,
+        /// Its `/etc`, which has no accounts.
+        etc: PathBuf,
+        /// Its groups, as group(5) has them.
+        groups: String,
+    },
 }
 
 /// An image that can be written.
@@ -217,7 +234,7 @@ pub fn plan(recipe: &Recipe) -> Result<Plan, BuildError> {
             program(&recipe.init)?,
             "prepares the root",
         )?;
-        beside_systemd::add(&mut parts, &mut SystemTree::open(&part.root)?, &part.include)?;
+        add_systemd(&mut parts, part)?;
         parts.indexes(&tree, &resolved.table)?;
     } else {
         parts.file("init", 0o755, program(&recipe.init)?, "PID 1 of the initrd")?;
@@ -454,6 +471,28 @@ impl Parts {
             }
         }
         Ok(())
+    }
+}
+
+fn add_systemd(parts: &mut Parts, part: &SystemPart) -> Result<(), BuildError> {
+    let open = |path: &Path| {
+        InDirectory::open(path).map_err(|source| BuildError::Read {
+            path: path.to_owned(),
+            source,
+        })
+    };
+    match &part.files {
+        SystemFiles::Root(root) => {
+            let files = open(root)?;
+            let mut tree = SystemTree::new(&files, root);
+            let groups = tree.text("etc/group")?;
+            beside_systemd::add(parts, &mut tree, &part.include, &groups)
+        }
+        SystemFiles::Generation { usr, etc, groups } => {
+            let (usr_files, etc_files) = (open(usr)?, open(etc)?);
+            let files = Mounted::new().with("usr", &usr_files).with("etc", &etc_files);
+            beside_systemd::add(parts, &mut SystemTree::new(&files, usr), &part.include, groups)
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::plan::{BuildError, Parts};
 use crate::system::units::elf::{self, Dynamic};
 use crate::system::units::libraries::{Libraries, expand};
-use crate::system::units::sources::{Found, InDirectory, Sources, resolve};
+use crate::system::units::sources::{Found, Sources, resolve};
 
 /// A larger file isn't for an initrd.
 const LARGEST_FILE: u64 = 256 << 20;
@@ -25,31 +25,27 @@ pub(super) enum Presence {
     Optional,
 }
 
-/// The tree of a system: the directory that is its root.
-pub(super) struct SystemTree {
-    sources: InDirectory,
+/// The tree of a system.
+pub(super) struct SystemTree<'a> {
+    sources: &'a dyn Sources,
     root: PathBuf,
     done: BTreeSet<String>,
 }
 
-impl SystemTree {
-    /// Opens the root directory of a system.
-    pub(super) fn open(root: &Path) -> Result<SystemTree, BuildError> {
-        let sources = InDirectory::open(root).map_err(|source| BuildError::Read {
-            path: root.to_owned(),
-            source,
-        })?;
-        Ok(SystemTree {
+impl<'a> SystemTree<'a> {
+    /// The tree that `sources` show; messages say that it's at `root`.
+    pub(super) fn new(sources: &'a dyn Sources, root: &Path) -> Self {
+        SystemTree {
             sources,
             root: root.to_owned(),
             done: BTreeSet::new(),
-        })
+        }
     }
 
     /// Names in a directory, sorted; none when there is no such directory.
     pub(super) fn list(&self, path: &str) -> Result<Vec<String>, BuildError> {
         let at = format!("/{path}");
-        let listed = match resolve(&self.sources, &at) {
+        let listed = match resolve(self.sources, &at) {
             Ok(Some(resolved)) if resolved.found == Found::Directory => self.sources.list(&resolved.path),
             Ok(_) => Ok(Vec::new()),
             Err(error) => Err(error),
@@ -62,7 +58,7 @@ impl SystemTree {
     /// The content of a text file; empty when there is none.
     pub(super) fn text(&self, path: &str) -> Result<String, BuildError> {
         let at = format!("/{path}");
-        let read = match resolve(&self.sources, &at) {
+        let read = match resolve(self.sources, &at) {
             Ok(Some(resolved)) => self.bytes(&resolved.path),
             Ok(None) => Ok(Vec::new()),
             Err(error) => Err(error),
@@ -80,7 +76,7 @@ impl SystemTree {
         presence: Presence,
     ) -> Result<(), BuildError> {
         let mut pending = vec![(format!("/{path}"), reason.to_owned(), 0, Vec::new())];
-        let there = resolve(&self.sources, &format!("/{path}"))
+        let there = resolve(self.sources, &format!("/{path}"))
             .map_err(|source| self.unreadable(path, source))?
             .is_some();
         if !there {
@@ -132,8 +128,7 @@ impl SystemTree {
         let mut path = path.to_owned();
         for _ in 0..LINKS_MAX {
             let (parent, name) = path.rsplit_once('/').unwrap_or(("", &path));
-            let directory =
-                resolve(&self.sources, parent).map_err(|source| self.unreadable(&path, source))?;
+            let directory = resolve(self.sources, parent).map_err(|source| self.unreadable(&path, source))?;
             let Some(directory) = directory else {
                 return Ok(None);
             };
@@ -170,7 +165,7 @@ impl SystemTree {
         let Some(dynamic) = dynamic else {
             return Ok((Vec::new(), Vec::new()));
         };
-        let libraries = Libraries::new(&self.sources);
+        let libraries = Libraries::new(self.sources);
         let mut first = first_directories(&dynamic, path);
         first.extend_from_slice(inherited);
         let find = |name: &str| libraries.place(name, &first, dynamic.machine);

@@ -3,6 +3,8 @@ use super::*;
 use std::fs;
 use std::os::unix::fs::symlink;
 
+use crate::system::units::sources::{InDirectory, Mounted};
+
 fn write(path: &Path, content: &[u8]) {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     fs::write(path, content).unwrap();
@@ -11,7 +13,8 @@ fn write(path: &Path, content: &[u8]) {
 /// The links and files that copying `path` puts in.
 fn copied(root: &Path, path: &str) -> Result<Vec<String>, BuildError> {
     let mut parts = Parts::default();
-    SystemTree::open(root)?.copy(&mut parts, path, "a test", Presence::Required)?;
+    let files = InDirectory::open(root).unwrap();
+    SystemTree::new(&files, root).copy(&mut parts, path, "a test", Presence::Required)?;
     Ok(parts.paths())
 }
 
@@ -43,6 +46,22 @@ fn links_are_copied_and_what_they_lead_to() {
         let error = copied(root.path(), absent).unwrap_err();
         assert!(matches!(error, BuildError::Lacks { .. }), "{error}");
     }
+}
+
+#[test]
+fn trees_of_a_generation_are_a_system_though_no_root_holds_them() {
+    let store = tempfile::tempdir().unwrap();
+    let (usr, etc) = (store.path().join("1-usr"), store.path().join("2-etc"));
+    write(&usr.join("bin/tool"), b"program");
+    write(&etc.join("tool.conf"), b"configuration");
+    let (usr_files, etc_files) = (InDirectory::open(&usr).unwrap(), InDirectory::open(&etc).unwrap());
+    let files = Mounted::new().with("usr", &usr_files).with("etc", &etc_files);
+    let mut tree = SystemTree::new(&files, &usr);
+    let mut parts = Parts::default();
+    for path in ["bin/tool", "etc/tool.conf"] {
+        tree.copy(&mut parts, path, "a test", Presence::Required).unwrap();
+    }
+    assert_eq!(parts.paths(), ["bin", "etc/tool.conf", "usr/bin/tool"]);
 }
 
 #[test]

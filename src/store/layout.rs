@@ -42,7 +42,10 @@ impl Layout {
     /// `NIX_LOG_DIR` are honoured.
     pub fn from_environment(store: Option<&Path>) -> Result<Self, LayoutError> {
         if let Some(root) = store {
-            return Ok(Self::below(root));
+            // apt and builders work elsewhere; a path that can't be made absolute is told of by whoever opens it.
+            return Ok(Self::below(
+                std::path::absolute(root).unwrap_or_else(|_| root.to_owned()),
+            ));
         }
         let mut layout = Self::below("/");
         for (variable, slot) in [
@@ -139,6 +142,12 @@ mod tests {
         unused_results
     )]
     use super::*;
+
+    #[test]
+    fn a_root_that_is_given_holds_for_programs_that_work_elsewhere() {
+        let layout = Layout::from_environment(Some(Path::new("machine"))).unwrap();
+        assert_eq!(layout.root(), std::env::current_dir().unwrap().join("machine"));
+    }
 
     #[test]
     fn physical_names_are_below_the_root() {

@@ -33,6 +33,8 @@ pub enum Check {
     MappingName,
     /// What early boot finds by itself.
     Device,
+    /// The UUID of a LUKS volume.
+    Uuid,
     /// What is mounted: a device, or what a file system without one takes.
     MountSource,
     /// A type of file system.
@@ -121,6 +123,7 @@ impl Check {
             Check::Module => "a kernel module",
             Check::MappingName => "a name of a mapping",
             Check::Device => "a device",
+            Check::Uuid => "a UUID",
             Check::MountSource => "a device or another source of a mount",
             Check::FileSystemType => "a type of file system",
             Check::MountOption => "an option",
@@ -177,6 +180,7 @@ impl Check {
             Check::Module => names::module(text),
             Check::MappingName => names::mapping(text),
             Check::Device => places::device(text),
+            Check::Uuid => names::uuid(text),
             Check::MountSource => places::mount_source(text),
             Check::FileSystemType => names::file_system_type(text),
             Check::MountOption => texts::mount_option(text),

@@ -126,6 +126,18 @@ pub(super) fn mapping(text: &str) -> Option<String> {
     )
 }
 
+pub(super) fn uuid(text: &str) -> Option<String> {
+    let is_uuid = text.len() == 36
+        && text.bytes().enumerate().all(|(index, byte)| match index {
+            8 | 13 | 18 | 23 => byte == b'-',
+            _ => byte.is_ascii_hexdigit(),
+        });
+    unless(
+        is_uuid,
+        "it looks like 2b6c2f3e-0000-4000-8000-000000000001, in hexadecimal digits",
+    )
+}
+
 pub(super) fn file_system_type(text: &str) -> Option<String> {
     unless(
         is_word(text, "-_.", 64),

@@ -111,6 +111,16 @@ const TABLE: &[(Check, &[&str], &[&str])] = &[
         &["", "/usr", "/nix/store/x"],
     ),
     (
+        Check::Uuid,
+        &["2b6c2f3e-0000-4000-8000-000000000001"],
+        &[
+            "",
+            "2b6c2f3e",
+            "2b6c2f3e-0000-4000-8000-00000000000g",
+            "UUID=2b6c2f3e-0000-4000-8000-000000000001",
+        ],
+    ),
+    (
         Check::KeyFile,
         &["/etc/key", "/key:UUID=abc"],
         &["", "key", "/a b", "/key:sda"],

@@ -110,6 +110,17 @@ fn luks(view: &View<'_>, config: &Config, outcome: &mut Outcome) {
         if luks.device.is_empty() {
             continue;
         }
+        if luks.header.is_some() && luks.volume_uuid().is_none() {
+            outcome.problems.push(
+                Remark::new(
+                    view.place(&["boot", "luks", name, "header"]),
+                    format!("boot.luks.{name} has a detached header, and nothing says the volume's UUID"),
+                )
+                .help(format!(
+                    "boot.luks.{name}.uuid says it; `cryptsetup luksUUID HEADER` tells it"
+                )),
+            );
+        }
         if let Some(other) = known.insert(&luks.device, name) {
             outcome.problems.push(
                 Remark::new(

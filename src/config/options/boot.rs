@@ -48,6 +48,13 @@ pub(super) const OPTIONS: &[Spec] = &[
         "An encrypted volume, which is opened in early boot as /dev/mapper/<mapping>.",
     ),
     option(
+        "boot.luks.<mapping>.uuid",
+        Kind::Text(Check::Uuid),
+        Unset,
+        "\"2b6c2f3e-0000-4000-8000-000000000001\"",
+        "The volume's UUID, where device isn't named by it. A detached header needs it: `cryptsetup luksUUID HEADER` tells it.",
+    ),
+    option(
         "boot.luks.<mapping>.allow_discards",
         Kind::Bool,
         Is("false"),

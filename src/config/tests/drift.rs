@@ -215,6 +215,9 @@ fn example(spec: &Spec) -> String {
 /// The least that an example stands in.
 fn around(spec: &Spec) -> &'static str {
     match spec.path {
+        "boot.luks.<mapping>.header" => {
+            "boot.luks.root = { device = \"/dev/sda2\", uuid = \"2b6c2f3e-0000-4000-8000-000000000001\" }\n"
+        }
         path if path.starts_with("boot.luks.") && !path.ends_with("device") => {
             "boot.luks.root.device = \"/dev/sda2\"\n"
         }

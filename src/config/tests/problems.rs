@@ -198,6 +198,10 @@ const TABLE: &[(&str, &str)] = &[
         "5:12: boot.luks.b and boot.luks.a are the same device",
     ),
     (
+        "[boot.luks]\na = { device = \"/dev/disk/by-partlabel/a\", header = \"/a.hdr\" }",
+        "4:50: boot.luks.a has a detached header, and nothing says the volume's UUID; boot.luks.a.uuid",
+    ),
+    (
         "[[overlay]]\npackage = \"a1\"\ndeb = \"x.deb\"\nrecipe = \"y\"",
         "5:7: overlay.0 has deb and recipe",
     ),

@@ -37,6 +37,10 @@ fn kernel_params(config: &Config) -> Vec<String> {
         if !flags.is_empty() {
             params.push(format!("rootflags={}", flags.join(",")));
         }
+        if !root.check {
+            // dracut.cmdline(7): of fsck.mode=skip systemd would conclude that nothing is to be checked.
+            params.push("rd.skipfsck".to_owned());
+        }
     }
     let resume = config.swap.iter().find(|swap| swap.resume);
     params.extend(resume.map(|swap| format!("resume={}", swap.device)));
@@ -65,7 +69,7 @@ fn is_early(option: &str) -> bool {
 
 /// Volumes are named by UUID on the command line; by another name of the device early boot is left to find all of them.
 fn luks_params(name: &str, volume: &Luks) -> Vec<String> {
-    let Some(uuid) = uuid_of(&volume.device) else {
+    let Some(uuid) = volume.volume_uuid() else {
         return Vec::new();
     };
     let mut params = vec![format!("rd.luks.name={uuid}={name}")];
@@ -79,6 +83,9 @@ fn luks_params(name: &str, volume: &Luks) -> Vec<String> {
     if !options.is_empty() {
         params.push(format!("rd.luks.options={uuid}={}", options.join(",")));
     }
+    if volume.header.is_some() {
+        params.push(format!("rd.luks.data={uuid}={}", volume.device));
+    }
     if let Some(key) = &volume.key_file {
         params.push(format!("rd.luks.key={uuid}={key}"));
     }
@@ -87,23 +94,16 @@ fn luks_params(name: &str, volume: &Luks) -> Vec<String> {
 
 // As soon as one volume is named on the command line, early boot opens the named ones alone.
 fn warn_of_names(config: &Config, made: &mut Contribution) {
-    let is_named = |volume: &Luks| uuid_of(&volume.device).is_some();
+    let is_named = |volume: &Luks| volume.volume_uuid().is_some();
     if config.boot.luks.values().any(is_named) {
         for (name, volume) in config.boot.luks.iter().filter(|(_, volume)| !is_named(volume)) {
             made.notes.push(format!(
-                "boot.luks.{name}: {} isn't named by its UUID (/dev/disk/by-uuid/…): it's opened after early boot, by \
-                 systemd-cryptsetup",
+                "boot.luks.{name}: {} isn't named by its UUID (/dev/disk/by-uuid/…), and no uuid says it: it's opened after \
+                 early boot, by systemd-cryptsetup",
                 volume.device
             ));
         }
     }
-}
-
-/// The UUID in a device's name.
-pub(super) fn uuid_of(device: &str) -> Option<&str> {
-    device
-        .strip_prefix("/dev/disk/by-uuid/")
-        .or_else(|| device.strip_prefix("UUID="))
 }
 
 fn crypttab_line((name, volume): (&String, &Luks)) -> String {
@@ -116,11 +116,11 @@ fn crypttab_line((name, volume): (&String, &Luks)) -> String {
         options.push(format!("header={header}"));
     }
     // Opened by early boot, and open until the very end.
-    if uuid_of(&volume.device).is_some() {
+    if volume.volume_uuid().is_some() {
         options.push("x-initrd.attach".to_owned());
     }
     options.dedup();
-    let device = match uuid_of(&volume.device) {
+    let device = match volume.device.strip_prefix("/dev/disk/by-uuid/") {
         Some(uuid) => format!("UUID={uuid}"),
         None => volume.device.clone(),
     };
@@ -248,6 +248,7 @@ mod tests {
         let mut config = founding();
         if let Some(root) = config.filesystems.get_mut("/") {
             root.kind = "btrfs".into();
+            root.check = false;
             root.options = ["subvol=@", "x-systemd.growfs", "noatime", "rw"]
                 .map(str::to_owned)
                 .into();
@@ -260,22 +261,34 @@ mod tests {
         });
         config.boot.luks.entry("data".into()).or_default().device = "/dev/sda2".into();
         if let Some(root) = config.boot.luks.get_mut("root") {
+            root.device = "/dev/disk/by-partlabel/data".into();
+            root.uuid = Some(UUID.into());
             root.key_file = Some("/root.key:LABEL=stick".into());
             root.header = Some("/root.hdr".into());
         }
         let mut made = Contribution::new();
         contribute(&config, &mut made);
         let params = made.kernel_params.join(" ");
-        assert!(params.contains("rootflags=subvol=@,noatime "), "{params}");
+        assert!(
+            params.contains("rootflags=subvol=@,noatime rd.skipfsck "),
+            "{params}"
+        );
         assert!(params.contains("resume=UUID=aa"), "{params}");
         assert!(
             params.contains(&format!("rd.luks.options={UUID}=discard,header=/root.hdr")),
             "{params}"
         );
         assert!(
+            params.contains(&format!("rd.luks.data={UUID}=/dev/disk/by-partlabel/data")),
+            "{params}"
+        );
+        assert!(
             params.contains(&format!("rd.luks.key={UUID}=/root.key:LABEL=stick")),
             "{params}"
         );
+        assert!(made.text("crypttab").contains(
+            "root /dev/disk/by-partlabel/data /root.key:LABEL=stick luks,discard,header=/root.hdr,x-initrd.attach\n"
+        ));
         assert!(!params.contains("sda2"), "{params}");
         assert!(made.text("fstab").contains("UUID=aa none swap pri=3 0 0\n"));
     }

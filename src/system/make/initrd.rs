@@ -1,11 +1,12 @@
 //! The initrd of a generation: a store path of its own, built when its inputs are others than before.
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use super::memory::{self, Inputs};
 use crate::config::Config;
 use crate::initrd::keymap::{CompileError, Layout as Keyboard, Places, compile};
-use crate::initrd::{BuildError, ModuleSet, Recipe, SystemPart, build};
+use crate::initrd::{BuildError, ModuleSet, Recipe, SystemFiles, SystemPart, build};
 use crate::store::pool::Pool;
 use crate::store::tree::Node;
 use crate::store::{AddError, Addition, Layout, StorePath};
@@ -79,6 +80,7 @@ fn inputs(input: &Input<'_>) -> std::io::Result<Inputs> {
     // An initrd with systemd holds files of all of /etc.
     let named = ["modprobe.d", "vconsole.conf", "default/keyboard"];
     let trees: Vec<(&str, Option<&Node>)> = if config.boot.initrd.systemd {
+        all.push(groups(parts));
         vec![("", Some(*etc))]
     } else {
         named.map(|name| (name, etc.get(name))).into()
@@ -106,8 +108,7 @@ pub fn make(addition: &mut Addition, input: &Input<'_>) -> Result<StorePath, Ini
     if let Some(path) = memory::find(&layout, &inputs)? {
         return Ok(path);
     }
-    let scratch = addition.temporary();
-    let recipe = recipe(&layout, input, &scratch)?;
+    let recipe = recipe(&layout, input)?;
     let image = build(&recipe)?;
     let path = addition.add_file("initrd", &image.bytes)?;
     // Valid once the addition is committed: until then the link leads to nothing that counts.
@@ -116,7 +117,7 @@ pub fn make(addition: &mut Addition, input: &Input<'_>) -> Result<StorePath, Ini
     Ok(path)
 }
 
-fn recipe(layout: &Layout, input: &Input<'_>, scratch: &Path) -> Result<Recipe, InitrdError> {
+fn recipe(layout: &Layout, input: &Input<'_>) -> Result<Recipe, InitrdError> {
     let Input { config, parts, .. } = input;
     let options = &config.boot.initrd;
     let usr = layout.physical_path(&parts.usr);
@@ -137,11 +138,14 @@ fn recipe(layout: &Layout, input: &Input<'_>, scratch: &Path) -> Result<Recipe, 
     let has_microcode = there("lib/firmware/intel-ucode")
         .or_else(|| there("lib/firmware/amd-ucode"))
         .is_some();
-    let systemd = if options.systemd {
-        Some(system_part(&usr, input.etc_place, scratch)?)
-    } else {
-        None
-    };
+    let systemd = options.systemd.then(|| SystemPart {
+        files: SystemFiles::Generation {
+            usr: usr.clone(),
+            etc: input.etc_place.to_owned(),
+            groups: groups(parts),
+        },
+        include: Vec::new(),
+    });
     Ok(Recipe {
         kernel: kernel.clone(),
         modules_directory: layout
@@ -164,24 +168,13 @@ fn recipe(layout: &Layout, input: &Input<'_>, scratch: &Path) -> Result<Recipe, 
     })
 }
 
-// A root of links is enough: what goes in is copied from there.
-fn system_part(usr: &Path, etc: &Path, scratch: &Path) -> Result<SystemPart, InitrdError> {
-    let failed = |error| InitrdError::File(scratch.to_owned(), error);
-    std::fs::create_dir(scratch).map_err(failed)?;
-    for (name, target) in [
-        ("usr", usr),
-        ("etc", etc),
-        ("bin", Path::new("usr/bin")),
-        ("sbin", Path::new("usr/sbin")),
-        ("lib", Path::new("usr/lib")),
-        ("lib64", Path::new("usr/lib64")),
-    ] {
-        std::os::unix::fs::symlink(target, scratch.join(name)).map_err(failed)?;
+/// The groups that packages have, as group(5) has them: udev's rules name some.
+fn groups(parts: &Parts) -> String {
+    let mut text = String::new();
+    for group in &parts.accounts.declared.groups {
+        let _ = writeln!(text, "{}:x:{}:", group.name, group.gid);
     }
-    Ok(SystemPart {
-        root: scratch.to_owned(),
-        include: Vec::new(),
-    })
+    text
 }
 
 fn keymap(name: &str, usr: &Path) -> Result<Vec<crate::init::keymap::Keymap>, InitrdError> {
