@@ -61,7 +61,7 @@ fn trees_of_a_generation_are_a_system_though_no_root_holds_them() {
     for path in ["bin/tool", "etc/tool.conf"] {
         tree.copy(&mut parts, path, "a test", Presence::Required).unwrap();
     }
-    assert_eq!(parts.paths(), ["bin", "etc/tool.conf", "usr/bin/tool"]);
+    assert_eq!(parts.paths(), ["etc/tool.conf", "usr/bin/tool"]);
 }
 
 #[test]

@@ -216,7 +216,7 @@ fn example(spec: &Spec) -> String {
 fn around(spec: &Spec) -> &'static str {
     match spec.path {
         "boot.luks.<mapping>.header" => {
-            "boot.luks.root = { device = \"/dev/sda2\", uuid = \"2b6c2f3e-0000-4000-8000-000000000001\" }\n"
+            "boot.luks.root.device = \"/dev/sda2\"\nboot.luks.root.uuid = \"2b6c2f3e-0000-4000-8000-000000000001\"\n"
         }
         path if path.starts_with("boot.luks.") && !path.ends_with("device") => {
             "boot.luks.root.device = \"/dev/sda2\"\n"

@@ -199,7 +199,7 @@ const TABLE: &[(&str, &str)] = &[
     ),
     (
         "[boot.luks]\na = { device = \"/dev/disk/by-partlabel/a\", header = \"/a.hdr\" }",
-        "4:50: boot.luks.a has a detached header, and nothing says the volume's UUID; boot.luks.a.uuid",
+        "4:53: boot.luks.a has a detached header, and nothing says the volume's UUID; boot.luks.a.uuid",
     ),
     (
         "[[overlay]]\npackage = \"a1\"\ndeb = \"x.deb\"\nrecipe = \"y\"",
