@@ -14,7 +14,7 @@ use crate::machine::{Firmware, Machine, Threads};
 use crate::rootfs::RootFileSystems;
 
 /// How long each step of the builder may take.
-const STEP: Duration = Duration::from_mins(6);
+const STEP: Duration = Duration::from_mins(15);
 
 const STICK_MIB: u64 = 64;
 /// Room for the memory of a machine that hibernates.

@@ -25,9 +25,9 @@ const KEPT: [&str; 6] = [
     "systemd-udevd",
 ];
 /// A switch builds first.
-const SWITCH: Duration = Duration::from_mins(4);
+const SWITCH: Duration = Duration::from_mins(8);
 /// Indexes of all of Debian are read, a package is installed into the whole set, and images are made of that.
-const UPDATE: Duration = Duration::from_mins(8);
+const UPDATE: Duration = Duration::from_mins(20);
 
 /// Boots it, looks at every line, edits the file, switches, and goes back.
 pub(super) fn declared(bench: &mut Bench<'_>) -> Result<()> {
