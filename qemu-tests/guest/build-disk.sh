@@ -9,6 +9,7 @@
 #   passphrase, root_mib, root_uuid, partition_uuid, swap_mib, swap_uuid, stripes
 #   stick       label of the file system on the last disk, a stick: then the first volume is LUKS1 and the second one's
 #               header lies on the stick, with keyfiles for both
+#   vault_uuid  the second disk is a volume of this UUID with swap space, its header and keyfile are on the stick: for lvm
 # Disks: vda the root file system's image, vdb the ESP's contents as a tar archive, vdc and on the targets.
 set -eu
 export PATH=/usr/sbin:/usr/bin DM_DISABLE_UDEV=1 LC_ALL=C.UTF-8
@@ -62,6 +63,13 @@ if [ -n "${stick:-}" ]; then
     head -c 4096 /dev/urandom >/run/stick/first.key
     head -c 64 /dev/urandom >/run/stick/second.key
     header=/run/stick/root.hdr
+fi
+vault=
+if [ -n "${vault_uuid:-}" ]; then
+    vault=/dev/${targets##*/dev/}
+    targets=${targets%/dev/*}
+    printf 'label: gpt\ntype=L, name=keel-2\n' | sfdisk --quiet "$vault"
+    vault=${vault}1
 fi
 say "partitions on" $targets
 partitions=""
@@ -196,6 +204,15 @@ esac
 case $layout in
 *lvm* | thin-on-luks) mkswap -q -U "$swap_uuid" -L swap /dev/vg/swap ;;
 esac
+if [ -n "$vault" ]; then
+    say "vault"
+    key=/run/stick/second.key
+    cryptsetup luksFormat --batch-mode --type luks2 --uuid "$vault_uuid" --key-file $key --pbkdf pbkdf2 \
+        --pbkdf-force-iterations 1000 --header "$header" "$vault"
+    cryptsetup open --key-file $key --header "$header" "$vault" vault
+    mkswap -q -L vault /dev/mapper/vault
+    cryptsetup close vault
+fi
 sync
 
 say "once more from the start, as a boot does it"

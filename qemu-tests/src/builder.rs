@@ -96,7 +96,7 @@ pub(crate) fn build(
             &format!("keel{index}"),
         ));
     }
-    if layout == Layout::Stick {
+    if layout.has_stick() {
         let stick = made.stick();
         make_sparse(&stick.path, STICK_MIB * MIB)?;
         disks.push(Disk::raw(stick.path, Bus::Virtio { block_bytes: 512 }, "stick"));
@@ -122,8 +122,12 @@ pub(crate) fn build(
     if layout.disks() > 1 {
         command_line.extend([" stripes=", &layout.disks().to_string()]);
     }
-    if layout == Layout::Stick {
+    if layout.has_stick() {
         command_line.extend([" stick=", STICK]);
+    }
+    if layout == Layout::Vault {
+        let [_, (uuid, _)] = VOLUMES;
+        command_line.extend([" vault_uuid=", uuid]);
     }
     if block_bytes != 512 {
         command_line.extend([" sector_size=", &block_bytes.to_string()]);

@@ -185,6 +185,38 @@ impl Keel {
         self.verb(&["store", "verify"]).arg("--store").arg(root).run()
     }
 
+    /// The same with one option set otherwise.
+    pub(crate) fn build_machine_with(
+        &self,
+        configuration: &Path,
+        root: &Path,
+        option: &str,
+    ) -> Result<String> {
+        let said = self
+            .verb(&["build", "--generation", "--option", option, "--config"])
+            .arg(configuration)
+            .arg("--store")
+            .arg(root)
+            .output()?;
+        Ok(said.trim().to_owned())
+    }
+
+    /// Adds a tree to the store of the machine whose root is at `root`; returns its path.
+    pub(crate) fn store_add(&self, tree: &Path, root: &Path) -> Result<String> {
+        let said = self
+            .verb(&["store", "add"])
+            .arg(tree)
+            .arg("--store")
+            .arg(root)
+            .output()?;
+        Ok(said.trim().to_owned())
+    }
+
+    /// The options that there are, as JSON.
+    pub(crate) fn options(&self) -> Result<String> {
+        self.verb(&["options", "--json"]).output()
+    }
+
     /// Writes the boot menu of the machine whose root is at `root`.
     pub(crate) fn boot_update(&self, root: &Path, esp: &Path) -> Result<()> {
         self.verb(&["boot", "update", "--timeout", "3"])

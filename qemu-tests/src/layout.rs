@@ -40,6 +40,9 @@ pub(crate) enum Layout {
     Stick,
     /// One NVMe disk: LVM with root and swap, nothing encrypted.
     PlainLvm,
+    /// The same, and a second disk with the data of a LUKS2 volume that holds swap space. Its header and its keyfile are on a
+    /// stick.
+    Vault,
     /// One NVMe disk: XFS on a partition.
     BarePartition,
     /// One NVMe disk: LUKS2 with Btrfs in it, the root in a subvolume.
@@ -72,13 +75,14 @@ impl FileSystem {
 
 impl Layout {
     /// All of them.
-    pub(crate) const ALL: [Layout; 9] = [
+    pub(crate) const ALL: [Layout; 10] = [
         Layout::Main,
         Layout::Striped,
         Layout::LargeBlocks,
         Layout::LuksOnLvm,
         Layout::Stick,
         Layout::PlainLvm,
+        Layout::Vault,
         Layout::BarePartition,
         Layout::Btrfs,
         Layout::Thin,
@@ -98,6 +102,7 @@ impl Layout {
             Layout::LuksOnLvm => "luks-on-lvm",
             Layout::Stick => "stick",
             Layout::PlainLvm => "plain-lvm",
+            Layout::Vault => "vault",
             Layout::BarePartition => "bare-partition",
             Layout::Btrfs => "btrfs",
             Layout::Thin => "thin",
@@ -115,11 +120,19 @@ impl Layout {
 
     /// How many disks, without a stick.
     pub(crate) fn disks(self) -> usize {
-        if matches!(self, Layout::Striped | Layout::Stick | Layout::Thin) {
+        if matches!(
+            self,
+            Layout::Striped | Layout::Stick | Layout::Thin | Layout::Vault
+        ) {
             2
         } else {
             1
         }
+    }
+
+    /// Whether a stick belongs to it.
+    pub(crate) fn has_stick(self) -> bool {
+        matches!(self, Layout::Stick | Layout::Vault)
     }
 
     /// Bytes of a logical block.
@@ -140,7 +153,7 @@ impl Layout {
             Layout::Main | Layout::Striped | Layout::LargeBlocks | Layout::Stick => "lvm-on-luks",
             Layout::LuksOnLvm => "luks-on-lvm",
             Layout::Thin => "thin-on-luks",
-            Layout::PlainLvm => "lvm",
+            Layout::PlainLvm | Layout::Vault => "lvm",
             Layout::BarePartition => "partition",
             Layout::Btrfs => "luks",
         }
@@ -149,9 +162,12 @@ impl Layout {
     /// `root=`, in another form for each of the layouts that share no boot menu.
     pub(crate) fn root(self) -> String {
         match self {
-            Layout::Main | Layout::Striped | Layout::LargeBlocks | Layout::Stick | Layout::Thin => {
-                "/dev/vg/root".to_owned()
-            }
+            Layout::Main
+            | Layout::Striped
+            | Layout::LargeBlocks
+            | Layout::Stick
+            | Layout::Thin
+            | Layout::Vault => "/dev/vg/root".to_owned(),
             Layout::LuksOnLvm => "/dev/mapper/crypt1".to_owned(),
             Layout::PlainLvm => "/dev/disk/by-label/root".to_owned(),
             Layout::BarePartition => format!("PARTUUID={ROOT_PARTITION_UUID}"),

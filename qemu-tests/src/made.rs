@@ -13,6 +13,7 @@ use crate::declared::Declared;
 use crate::image_cache::{Cache, Key};
 use crate::keel::Keel;
 use crate::layout::{Layout, ROOT_PASSWORD, ROOT_UUID};
+use crate::options_machine;
 use crate::peers::Peers;
 use crate::process::Tool;
 use crate::report::Figures;
@@ -150,6 +151,13 @@ impl Made {
     /// Its disks.
     pub(crate) fn declared_disks(&self) -> Result<Disks> {
         self.declared()?.disks(&self.cache, &self.systems, &self.notes)
+    }
+
+    /// The machine that sets every option; the first caller makes it.
+    pub(crate) fn options(&self) -> Result<Disks> {
+        self.figures.time("the machine of every option", || {
+            options_machine::disks(&self.cache, &self.keel, &self.systems, &self.notes)
+        })
     }
 
     /// Debian's own initrds, and a disk for all; the first caller makes them.

@@ -18,6 +18,7 @@ mod machine;
 mod made;
 #[path = "../../tests/machine/namespaces.rs"]
 mod namespaces;
+mod options_machine;
 mod peers;
 mod process;
 mod qmp;
@@ -26,6 +27,7 @@ mod repository;
 mod rootfs;
 mod scenarios;
 mod services;
+mod signed_archive;
 mod suite;
 mod switching;
 mod tables;

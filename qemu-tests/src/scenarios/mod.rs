@@ -16,6 +16,8 @@ mod keyslot_bench;
 mod layouts;
 mod lvm;
 mod native;
+mod options;
+mod options_rows;
 mod rehearse;
 mod reproducible;
 mod restarts;
@@ -208,14 +210,21 @@ pub(crate) const ALL: &[Scenario] = &[
 ];
 
 /// What runs only when it's asked for by name: what `bench` measures.
-pub(crate) const NAMED: &[Scenario] = &[Scenario {
-    name: "bench-boot",
-    about: "early boot beside initramfs-tools and dracut",
-    run: |bench| {
-        keyslot_bench::keyslots(bench)?;
-        boot_bench::boot(bench)
+pub(crate) const NAMED: &[Scenario] = &[
+    Scenario {
+        name: "bench-boot",
+        about: "early boot beside initramfs-tools and dracut",
+        run: |bench| {
+            keyslot_bench::keyslots(bench)?;
+            boot_bench::boot(bench)
+        },
     },
-}];
+    Scenario {
+        name: "options",
+        about: "every option of system.toml is set to another value than its default, and its effect is seen",
+        run: options::options,
+    },
+];
 
 /// Those that need neither a machine in QEMU nor keel's programs.
 pub(crate) const NATIVE: &[Native] = &[Native {
