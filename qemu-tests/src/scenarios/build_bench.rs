@@ -38,7 +38,7 @@ struct Place<'a> {
 }
 
 impl Place<'_> {
-    /// Writes the configuration.
+    /// Writes the configuration: of the suite alone, as mmdebstrap has it.
     fn configure(&self, hostname: &str, more: &[&str]) -> Result<()> {
         let install: Vec<String> = PACKAGES
             .iter()
@@ -47,7 +47,7 @@ impl Place<'_> {
             .collect();
         let text = format!(
             "state_version = \"1\"\n[system]\nhostname = \"{hostname}\"\n[filesystems.\"/\"]\n\
-             device = \"/dev/vg/root\"\ntype = \"ext4\"\n[packages]\nsuite = \"{}\"\nmirrors = [\"{}\"]\ninstall = [{}]\n",
+             device = \"/dev/vg/root\"\ntype = \"ext4\"\n[packages]\nsuite = \"{}\"\nsecurity = false\nupdates = false\nmirrors = [\"{}\"]\ninstall = [{}]\n",
             archive::SUITE,
             self.mirror,
             install.join(", ")
