@@ -157,6 +157,7 @@ impl Declared {
             include_str!("declared.rs"),
             include_str!("layout.rs"),
             include_str!("keel.rs"),
+            include_str!("made.rs"),
             include_str!("repository.rs"),
         ]
         .concat();
@@ -199,17 +200,8 @@ impl Declared {
     /// Builds the file, and makes the boot menu.
     fn build(&self, keel: &Keel) -> Result<()> {
         let root = self.root();
-        let _system = keel.build_machine(&self.configuration().join(FILE), &root)?;
-        let esp = self.directory.join("esp");
-        fs::create_dir(&esp).context("the ESP can't be made")?;
-        keel.boot_update(&root, &esp)?;
-        Tool::new("tar")
-            .arg("-cf")
-            .arg(self.esp())
-            .arg("-C")
-            .arg(&esp)
-            .arg(".")
-            .run()
+        let _system = keel.build_machine(&self.configuration().join(FILE), &root, &[])?;
+        made::esp(keel, &root, &self.esp())
     }
 
     /// The disks of the machine; made, or taken from the cache.
@@ -262,11 +254,8 @@ impl Declared {
 
 /// What `keel passwd` would leave: the machine's secret, which no store holds.
 fn first_password(root: &Path) -> Result<()> {
-    let hash = Tool::new("openssl")
-        .args(["passwd", "-6", "-salt", "keel", PASSWORD])
-        .output()?;
     write(
         &root.join("var/lib/keel/passwords").join(USER),
-        &format!("{}\n", hash.trim()),
+        &format!("{}\n", made::hashed(PASSWORD)?),
     )
 }

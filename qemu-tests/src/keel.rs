@@ -159,14 +159,21 @@ impl Keel {
             .run()
     }
 
-    /// Builds a configuration, as the newest generation of the machine whose root is at `root`; returns the system.
-    pub(crate) fn build_machine(&self, configuration: &Path, root: &Path) -> Result<String> {
-        let said = self
+    /// Builds a configuration, with `options` set otherwise (`NAME=VALUE`), as the newest generation of the machine whose root is
+    /// at `root`; returns the system.
+    pub(crate) fn build_machine(
+        &self,
+        configuration: &Path,
+        root: &Path,
+        options: &[&str],
+    ) -> Result<String> {
+        let mut tool = self
             .verb(&["build", "--generation", "--config"])
-            .arg(configuration)
-            .arg("--store")
-            .arg(root)
-            .output()?;
+            .arg(configuration);
+        for option in options {
+            tool = tool.args(["--option", option]);
+        }
+        let said = tool.arg("--store").arg(root).output()?;
         Ok(said.trim().to_owned())
     }
 
@@ -183,22 +190,6 @@ impl Keel {
     /// Reads every path of the store below `root`, and fails when one isn't as the database says.
     pub(crate) fn verify(&self, root: &Path) -> Result<()> {
         self.verb(&["store", "verify"]).arg("--store").arg(root).run()
-    }
-
-    /// The same with one option set otherwise.
-    pub(crate) fn build_machine_with(
-        &self,
-        configuration: &Path,
-        root: &Path,
-        option: &str,
-    ) -> Result<String> {
-        let said = self
-            .verb(&["build", "--generation", "--option", option, "--config"])
-            .arg(configuration)
-            .arg("--store")
-            .arg(root)
-            .output()?;
-        Ok(said.trim().to_owned())
     }
 
     /// Adds a tree to the store of the machine whose root is at `root`; returns its path.

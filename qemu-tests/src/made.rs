@@ -230,6 +230,28 @@ impl Made {
     }
 }
 
+/// A password as shadow(5) has it.
+pub(crate) fn hashed(password: &str) -> Result<String> {
+    let hash = Tool::new("openssl")
+        .args(["passwd", "-6", "-salt", "keel", password])
+        .output()?;
+    Ok(hash.trim().to_owned())
+}
+
+/// Makes the boot menu of the machine whose root is at `root`: what the ESP holds, as a tar archive.
+pub(crate) fn esp(keel: &Keel, root: &Path, archive: &Path) -> Result<()> {
+    let esp = archive.with_extension("");
+    fs::create_dir(&esp).context("the ESP can't be made")?;
+    keel.boot_update(root, &esp)?;
+    Tool::new("tar")
+        .arg("-cf")
+        .arg(archive)
+        .arg("-C")
+        .arg(&esp)
+        .arg(".")
+        .run()
+}
+
 /// Makes the root with two generations, the image of it, and the ESP's contents.
 fn store(keel: &Keel, systems: &RootFileSystems, directory: &Path) -> Result<()> {
     let root = directory.join("root");
@@ -241,25 +263,16 @@ fn store(keel: &Keel, systems: &RootFileSystems, directory: &Path) -> Result<()>
     // The password of the machine's owner: state, which no generation brings.
     let upper = root.join("var/lib/keel/etc/upper");
     fs::create_dir_all(&upper).context("the upper directory can't be made")?;
-    let hash = Tool::new("openssl")
-        .args(["passwd", "-6", "-salt", "keel", ROOT_PASSWORD])
-        .output()?;
     let shadow = upper.join("shadow");
-    fs::write(&shadow, format!("root:{}:20000:0:99999:7:::\n", hash.trim()))
-        .context("shadow can't be written")?;
+    fs::write(
+        &shadow,
+        format!("root:{}:20000:0:99999:7:::\n", hashed(ROOT_PASSWORD)?),
+    )
+    .context("shadow can't be written")?;
     fs::set_permissions(&shadow, fs::Permissions::from_mode(0o640)).context("chmod")?;
     chown(&shadow, Some(0), Some(SHADOW)).context("chown")?;
 
-    let esp = directory.join("esp");
-    fs::create_dir(&esp).context("the ESP can't be made")?;
-    keel.boot_update(&root, &esp)?;
-    Tool::new("tar")
-        .arg("-cf")
-        .arg(directory.join("esp.tar"))
-        .arg("-C")
-        .arg(&esp)
-        .arg(".")
-        .run()?;
+    esp(keel, &root, &directory.join("esp.tar"))?;
     image(&root, &directory.join("root.ext4"), FREE_MIB).map(drop)
 }
 

@@ -66,6 +66,7 @@ pub(crate) fn disks(cache: &Cache, keel: &Keel, systems: &RootFileSystems, notes
         include_str!("options_machine.rs"),
         include_str!("signed_archive.rs"),
         include_str!("keel.rs"),
+        include_str!("made.rs"),
     ]
     .concat();
     let key = Key::of([keel.key()?.as_ref(), recipe.as_bytes()]);
@@ -108,29 +109,19 @@ fn make(keel: &Keel, directory: &Path) -> Result<()> {
             .fold(text.to_owned(), |text, (word, value)| text.replace(word, value));
         write(&configuration.join(name), &text)?;
     }
-    let hash = Tool::new("openssl")
-        .args(["passwd", "-6", "-salt", "keel", PASSWORD])
-        .output()?;
-    write(&root.join("var/lib/secrets/ada"), &format!("{}\n", hash.trim()))?;
+    write(
+        &root.join("var/lib/secrets/ada"),
+        &format!("{}\n", made::hashed(PASSWORD)?),
+    )?;
 
     let main = configuration.join("system.toml");
     keel.update(&main, &root)?;
-    let _spare = keel.build_machine_with(&main, &root, "system.hostname=\"spare\"")?;
-    let _failing = keel.build_machine(&configuration.join("failing.toml"), &root)?;
-    let _second = keel.build_machine(&configuration.join("second.toml"), &root)?;
+    let _spare = keel.build_machine(&main, &root, &["system.hostname=\"spare\""])?;
+    let _failing = keel.build_machine(&configuration.join("failing.toml"), &root, &[])?;
+    let _second = keel.build_machine(&configuration.join("second.toml"), &root, &[])?;
     // What is built last is what boots.
-    let _booted = keel.build_machine(&main, &root)?;
-    let esp = directory.join("esp");
-    fs::create_dir(&esp).context("the ESP can't be made")?;
-    keel.boot_update(&root, &esp)?;
-    let archive = directory.join("esp.tar");
-    Tool::new("tar")
-        .arg("-cf")
-        .arg(&archive)
-        .arg("-C")
-        .arg(&esp)
-        .arg(".")
-        .run()?;
+    let _booted = keel.build_machine(&main, &root, &[])?;
+    made::esp(keel, &root, &directory.join("esp.tar"))?;
     let _mib = made::image(&root, &directory.join("root.ext4"), FREE_MIB)?;
     // The image is what counts from now on.
     fs::remove_dir_all(&root).context("the root can't be removed")
