@@ -6,7 +6,7 @@ use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use super::cmdline::{DeviceSpec, truth};
-use crate::block::luks::CryptOptions;
+use crate::block::luks::{CryptOptions, is_uuid};
 
 /// Where a keyfile or a detached header lies.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -256,12 +256,7 @@ fn for_volume(text: &str) -> Option<(String, &str)> {
 
 fn uuid(text: &str) -> Result<String, String> {
     let text = text.strip_prefix("luks-").unwrap_or(text).to_ascii_lowercase();
-    let valid = text.len() == 36
-        && text.bytes().enumerate().all(|(index, byte)| match index {
-            8 | 13 | 18 | 23 => byte == b'-',
-            _ => byte.is_ascii_hexdigit(),
-        });
-    if valid {
+    if is_uuid(&text) {
         Ok(text)
     } else {
         Err("it takes the UUID of a LUKS header".to_owned())

@@ -180,8 +180,9 @@ fn check_sum(header: &[u8]) -> Result<(), CopyError> {
     if right { Ok(()) } else { Err(CopyError::Checksum) }
 }
 
-/// The UUID becomes part of key descriptions and device-mapper tables, where white space would mean something.
-pub(super) fn is_uuid(text: &str) -> bool {
+/// Whether it's written as cryptsetup writes UUIDs. One becomes part of key descriptions and device-mapper tables, where white
+/// space would mean something.
+pub(crate) fn is_uuid(text: &str) -> bool {
     text.len() == 36
         && text.bytes().enumerate().all(|(i, byte)| {
             if matches!(i, 8 | 13 | 18 | 23) {

@@ -21,6 +21,7 @@ mod support;
 mod table;
 mod unlock;
 
+pub(crate) use copy::is_uuid;
 pub use copy::{CopyError, Which};
 pub use header::{Header, HeaderError, KeyslotSummary, TokenSummary, Version, Warning};
 pub use json::JsonError;

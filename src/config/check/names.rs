@@ -1,6 +1,7 @@
 //! Names: each faultless one can stand in the file of `/etc` that it goes into.
 
 use super::unless;
+use crate::block::luks::is_uuid;
 use crate::nearest::nearest;
 use crate::system::units::{Kind, UnitName};
 
@@ -127,13 +128,8 @@ pub(super) fn mapping(text: &str) -> Option<String> {
 }
 
 pub(super) fn uuid(text: &str) -> Option<String> {
-    let is_uuid = text.len() == 36
-        && text.bytes().enumerate().all(|(index, byte)| match index {
-            8 | 13 | 18 | 23 => byte == b'-',
-            _ => byte.is_ascii_hexdigit(),
-        });
     unless(
-        is_uuid,
+        is_uuid(text),
         "it looks like 2b6c2f3e-0000-4000-8000-000000000001, in hexadecimal digits",
     )
 }
