@@ -171,6 +171,33 @@ fn no_secret_and_nothing_of_one_machine_reaches_the_store_and_each_is_named() {
 }
 
 #[test]
+fn pages_are_those_of_the_program_that_is_given_by_a_bare_name() {
+    let (rootfs, store, scratch) = (Rootfs::new(), Store::new(), tempfile::tempdir().unwrap());
+    let program = scratch.path().join("given-keel");
+    fs::write(
+        &program,
+        "#!/bin/sh\necho '{\"share/man/man8/given.8\": \"its page\"}'\n",
+    )
+    .unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let place = rootfs.dir.path().to_str().unwrap();
+    let mut keel = store.keel(&[
+        "import",
+        "--keel",
+        "given-keel",
+        "host",
+        "--no-initrd",
+        "--rootfs",
+        place,
+    ]);
+    let out = run(keel.current_dir(scratch.path()));
+    let system = String::from_utf8(out.stdout).unwrap();
+    let usr = store.part(system.lines().next().unwrap(), "usr");
+    let page = fs::read_link(usr.join("share/man/man8/given.8")).unwrap();
+    assert!(page.ends_with("share/man/man8/given.8"), "{}", page.display());
+}
+
+#[test]
 fn the_system_holds_what_boot_and_comparison_need() {
     let (rootfs, store) = (Rootfs::new(), Store::new());
     let initrd = rootfs.path("initrd");

@@ -58,7 +58,7 @@ impl Lab {
             first_id: self.ids.first(),
             is_root: false,
             has_network: false,
-            file_bytes_max: 1 << 20,
+            output_bytes_max: 1 << 20,
             memory_bytes_max: None,
         }
     }
@@ -305,6 +305,34 @@ fn what_takes_too_long_says_nothing_or_too_much_is_killed_with_its_children() {
             fs::read(entry.path().join("cmdline")).is_ok_and(|line| line.starts_with(b"sleep\x0086423"))
         });
     assert!(!left);
+}
+
+#[test]
+fn processes_that_use_too_much_memory_together_are_killed() {
+    let lab = Lab::new();
+    // Each has 12 MiB and is allowed 32.
+    let one = "X=$(head -c 12000000 /dev/zero | tr '\\0' x); sleep 86427";
+    let mut sandbox = lab.sandbox(&format!(
+        "for i in 1 2 3 4; do sh -c \"{}\" & done; wait",
+        one.replace('$', "\\$")
+    ));
+    sandbox.memory_bytes_max = Some(32 << 20);
+    let (ended, log) = Lab::run(&sandbox, LIMITS);
+    assert_eq!(ended, Ended::OutOfMemory(32 << 20), "{log}");
+}
+
+#[test]
+fn outputs_that_are_too_large_together_are_ended_while_they_grow() {
+    let lab = Lab::new();
+    // No file is larger than the limit, and the builder wouldn't end for a day.
+    let (ended, log) = lab.script(
+        "mkdir /nix/store/out; for i in 1 2 3; do head -c 500000 /dev/urandom >/nix/store/out/$i; done; sleep 86428",
+    );
+    assert_eq!(ended, Ended::OutputTooLarge(1 << 20), "{log}");
+    // What isn't an output isn't counted.
+    let lab = Lab::new();
+    let (ended, log) = lab.script("for i in 1 2 3; do head -c 500000 /dev/urandom >/build/$i; done; sleep 2");
+    assert_eq!(ended, Ended::Exited(0), "{log}");
 }
 
 #[test]

@@ -53,23 +53,26 @@ if [ "$layout" = tables ]; then
 fi
 
 targets=$(ls -d /dev/vd[c-z])
+# Takes the last disk off the targets.
+take_last() {
+    for last in $targets; do :; done
+    targets=${targets%"$last"*}
+}
 header=
 if [ -n "${stick:-}" ]; then
-    device=${targets##*/dev/}
-    targets=${targets%/dev/*}
-    mkfs.vfat -F 32 -n "$stick" "/dev/$device" >/dev/null
+    take_last
+    mkfs.vfat -F 32 -n "$stick" "$last" >/dev/null
     mkdir -p /run/stick
-    mount -t vfat "/dev/$device" /run/stick
+    mount -t vfat "$last" /run/stick
     head -c 4096 /dev/urandom >/run/stick/first.key
     head -c 64 /dev/urandom >/run/stick/second.key
     header=/run/stick/root.hdr
 fi
 vault=
 if [ -n "${vault_uuid:-}" ]; then
-    vault=/dev/${targets##*/dev/}
-    targets=${targets%/dev/*}
-    printf 'label: gpt\ntype=L, name=keel-2\n' | sfdisk --quiet "$vault"
-    vault=${vault}1
+    take_last
+    printf 'label: gpt\ntype=L, name=keel-2\n' | sfdisk --quiet "$last"
+    vault=${last}1
 fi
 say "partitions on" $targets
 partitions=""

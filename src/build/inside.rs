@@ -246,10 +246,10 @@ fn inner(line: &UnixStream, sandbox: &Sandbox) -> Result<Never, StageError> {
         setrlimit(resource, most, most).map_err(StageError::at("setrlimit"))
     };
     limit(Resource::RLIMIT_CORE, 0)?;
-    limit(Resource::RLIMIT_FSIZE, sandbox.file_bytes_max)?;
+    limit(Resource::RLIMIT_FSIZE, sandbox.output_bytes_max)?;
     limit(Resource::RLIMIT_NPROC, PROCESSES_MAX)?;
     if let Some(bytes) = sandbox.memory_bytes_max {
-        limit(Resource::RLIMIT_AS, bytes)?;
+        limit(Resource::RLIMIT_DATA, bytes)?;
     }
     let _old = umask(Mode::from_bits_truncate(0o022));
     setgroups(&[]).map_err(StageError::at("setgroups"))?;

@@ -7,6 +7,7 @@ pub mod realise;
 pub mod recipe;
 mod run;
 mod spec;
+mod watch;
 
 pub use ids::{IdRange, IdsError};
 pub use inside::{Stage, StageError, stage};

@@ -12,6 +12,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::inside::VERB;
 use super::spec::Sandbox;
+use super::watch::Watch;
 
 /// What a build may not exceed.
 #[derive(Clone, Copy, Debug)]
@@ -35,6 +36,10 @@ pub enum Ended {
     Silent(Duration),
     /// Killed: it said more than this.
     LogTooLong(u64),
+    /// Killed: its processes together used more memory than this, in bytes.
+    OutOfMemory(u64),
+    /// Killed: its outputs took more than this on the disk, in bytes.
+    OutputTooLarge(u64),
 }
 
 /// Why a sandbox can't be run.
@@ -92,7 +97,8 @@ pub fn run(
     let mut text = serde_json::to_vec(sandbox)?;
     text.push(b'\n');
     (&ours).write_all(&text).map_err(failed)?;
-    let ended = follow(&mut running, limits, log)?;
+    let watch = Watch::new(running.child.id(), sandbox);
+    let ended = follow(&mut running, limits, watch, log)?;
     drop(running);
     let mut said = String::new();
     let _length = (&ours).read_to_string(&mut said).map_err(RunError::Wait)?;
@@ -135,7 +141,12 @@ impl Drop for Running {
     }
 }
 
-fn follow(running: &mut Running, limits: Limits, log: &mut dyn Write) -> Result<Ended, RunError> {
+fn follow(
+    running: &mut Running,
+    limits: Limits,
+    mut watch: Watch,
+    log: &mut dyn Write,
+) -> Result<Ended, RunError> {
     let started = Instant::now();
     let mut heard = started;
     let mut bytes = 0;
@@ -148,8 +159,12 @@ fn follow(running: &mut Running, limits: Limits, log: &mut dyn Write) -> Result<
         if now.duration_since(heard) >= limits.silence {
             return Ok(Ended::Silent(limits.silence));
         }
+        if let Some(ended) = watch.look(now) {
+            return Ok(ended);
+        }
         let left = (limits.time.saturating_sub(now.duration_since(started)))
-            .min(limits.silence.saturating_sub(now.duration_since(heard)));
+            .min(limits.silence.saturating_sub(now.duration_since(heard)))
+            .min(watch.pause(Instant::now()));
         let timeout = PollTimeout::try_from(left.as_millis().saturating_add(1)).unwrap_or(PollTimeout::MAX);
         match poll(
             &mut [PollFd::new(running.log.as_fd(), PollFlags::POLLIN)],

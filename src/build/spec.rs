@@ -28,9 +28,9 @@ pub struct Sandbox {
     pub is_root: bool,
     /// Whether it's in the host's network: only where the output is known beforehand.
     pub has_network: bool,
-    /// The largest file that it may write, in bytes.
-    pub file_bytes_max: u64,
-    /// Memory that a process of it may map, in bytes.
+    /// What its outputs may have together, and the largest file that it may write, in bytes.
+    pub output_bytes_max: u64,
+    /// Memory that its processes may use together, in bytes; none of them gets more for itself.
     pub memory_bytes_max: Option<u64>,
 }
 

@@ -274,7 +274,7 @@ pub struct User {
     pub hashed_password_file: Option<String>,
     /// Lines of `authorized_keys`.
     pub ssh_keys: Vec<String>,
-    /// Whether its services run while it isn't logged in.
+    /// Whether its services run while it isn't logged in. They begin at its next login, or with the machine.
     pub linger: bool,
     /// Packages that are installed because of this user.
     pub packages: Vec<String>,

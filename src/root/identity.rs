@@ -6,12 +6,14 @@ use std::path::Path;
 
 use crate::sys::open_in_root::RootDir;
 use crate::system::accounts;
-use crate::system::declared::Declared;
+use crate::system::declared::{Declared, User};
 
 /// The system that was last assembled, below the root.
 const LAST_SYSTEM: &str = "var/lib/keel/last-system";
 /// The accounts that were declared when accounts were last merged, below the root.
 const LAST_ACCOUNTS: &str = "var/lib/keel/accounts.json";
+/// Where logind keeps who lingers, below the root. `tmpfiles.d` of the systems puts the declared ones there.
+const LINGERING: &str = "var/lib/systemd/linger";
 /// A declaration of a million accounts; what is larger isn't read.
 const LARGEST_DECLARATION: u64 = 64 << 20;
 
@@ -107,6 +109,9 @@ fn merge_accounts(identity: &Identity<'_>, warnings: &mut Vec<IdentityWarning>) 
         // The record stays as well: the next boot merges from the same state.
         Err(error) => return warnings.push(IdentityWarning::Accounts(error.to_string())),
     }
+    if let Some(previous) = &previous {
+        end_lingering(&identity.root.join(LINGERING), previous, &declared, warnings);
+    }
     if previous.as_ref() != Some(&declared) {
         let written = serde_json::to_vec(&declared)
             .map_err(io::Error::other)
@@ -116,6 +121,33 @@ fn merge_accounts(identity: &Identity<'_>, warnings: &mut Vec<IdentityWarning>) 
                 path: LAST_ACCOUNTS,
                 source,
             });
+        }
+    }
+}
+
+/// Forgets who lingered only because the system before said so; who asked for it by hand goes on.
+fn end_lingering(
+    place: &Path,
+    previous: &Declared,
+    declared: &Declared,
+    warnings: &mut Vec<IdentityWarning>,
+) {
+    let lingers = |user: &User| {
+        declared
+            .users
+            .iter()
+            .any(|now| now.linger && now.name == user.name)
+    };
+    let ended = previous.users.iter().filter(|user| user.linger && !lingers(user));
+    for user in ended.filter(|user| !user.name.contains('/')) {
+        match fs::remove_file(place.join(&user.name)) {
+            Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                warnings.push(IdentityWarning::State {
+                    path: LINGERING,
+                    source,
+                });
+            }
+            _ => {}
         }
     }
 }
@@ -178,6 +210,51 @@ mod tests {
             assert_eq!(fs::read_to_string(&path).unwrap(), id);
             fs::remove_file(&path).unwrap();
         }
+    }
+
+    #[test]
+    fn lingering_ends_with_its_declaration_and_not_what_was_asked_for_by_hand() {
+        let root = tempfile::tempdir().unwrap();
+        let system = "sys";
+        for directory in ["etc", "var/lib/keel", LINGERING, system] {
+            fs::create_dir_all(root.path().join(directory)).unwrap();
+        }
+        let settle = |lingering: [bool; 2]| {
+            let users = [("ada", 1001), ("max", 1002)].into_iter().zip(lingering);
+            let declared = Declared {
+                users: users
+                    .map(|((name, uid), linger)| User {
+                        name: name.to_owned(),
+                        uid,
+                        linger,
+                        ..User::default()
+                    })
+                    .collect(),
+                ..Declared::default()
+            };
+            let text = serde_json::to_vec(&declared).unwrap();
+            fs::write(root.path().join(system).join("accounts.json"), text).unwrap();
+            let mut warnings = Vec::new();
+            let identity = Identity {
+                root: root.path(),
+                system: "/sys",
+                machine_id: None,
+            };
+            merge_accounts(&identity, &mut warnings);
+            assert!(warnings.is_empty(), "{warnings:?}");
+        };
+        let lingering = root.path().join(LINGERING);
+        for name in ["ada", "max", "by-hand"] {
+            fs::write(lingering.join(name), "").unwrap();
+        }
+        settle([true, true]);
+        settle([true, false]);
+        let left = |name: &str| lingering.join(name).exists();
+        assert_eq!(["ada", "max", "by-hand"].map(left), [true, false, true]);
+        // By hand, after that: it stays.
+        fs::write(lingering.join("max"), "").unwrap();
+        settle([true, false]);
+        assert!(left("max"));
     }
 
     #[test]

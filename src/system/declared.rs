@@ -32,6 +32,9 @@ pub struct User {
     /// A file of the machine's that holds the hashed password (crypt(5)). It's read when the account is made, and never again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password_file: Option<String>,
+    /// Whether its services run while it isn't logged in (loginctl(1), `enable-linger`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub linger: bool,
 }
 
 /// A line of group(5).

@@ -46,6 +46,7 @@ pub fn parse_passwd(bytes: &[u8]) -> Result<Vec<User>, IdsError> {
             home: fields.get(5)?.clone(),
             shell: fields.get(6)?.clone(),
             password_file: None,
+            linger: false,
         })
     })
 }

@@ -77,6 +77,8 @@ pub fn programs(programs: &Programs<'_>, pool: &Pool) -> Result<Node, OwnError> 
 
 /// Pages and completion by their places: the program is asked for them, which may be another one than this.
 fn pages(keel: &Path) -> BTreeMap<String, String> {
+    // A bare name is a file of this directory here as well, not one of $PATH.
+    let keel = std::path::absolute(keel).unwrap_or_else(|_| keel.to_owned());
     let said = Command::new(keel)
         .arg("own-pages")
         .env_clear()

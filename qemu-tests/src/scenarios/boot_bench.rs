@@ -21,6 +21,10 @@ const ATTEMPTS: usize = 3;
 /// What the first systemd of the real root says. One in an initrd has said it before the prompt.
 const WELCOME: &str = "Welcome to";
 
+/// When systemd of the real root started by the guest's clock, in microseconds (org.freedesktop.systemd1(5)), and that clock.
+const START_AND_UPTIME: &str =
+    "systemctl show --value -p UserspaceTimestampMonotonic; cut -d ' ' -f 1 /proc/uptime";
+
 /// Who is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Subject {
@@ -36,8 +40,9 @@ struct Times {
     /// From the kernel's start to the initrd's first program, and to the prompt, when the subject knows it.
     to_init: Option<f64>,
     by_itself: Option<f64>,
-    /// From the passphrase to systemd.
+    /// From the passphrase to systemd of the real root: to its start, as it notes it itself, and to its first words.
     systemd: f64,
+    welcome: f64,
     /// Of that the key derivation.
     key_derivation: f64,
 }
@@ -85,6 +90,11 @@ pub(super) fn boot(bench: &mut Bench<'_>) -> Result<()> {
         note(
             "passphrase to systemd, net of the key derivation",
             of(|times| times.systemd - times.key_derivation),
+            "s",
+        );
+        note(
+            "passphrase to systemd's first words, net of the key derivation",
+            of(|times| times.welcome - times.key_derivation),
             "s",
         );
         if let Some(to_init) = times
@@ -172,8 +182,11 @@ fn measure(bench: &Bench<'_>, subject: Subject, round: usize) -> Result<Times> {
     let prompt = machine.console.expect(asks, TO_PROMPT)?.at;
     machine.console.send_line(PASSPHRASE)?;
     let sent = started.elapsed();
-    let systemd = machine.console.expect(WELCOME, TO_SHELL)?.at;
+    let welcome = machine.console.expect(WELCOME, TO_SHELL)?.at;
     let mut shell = Shell::take_over(&machine.console, TO_SHELL)?;
+    let clocks = shell.run(START_AND_UPTIME)?;
+    // The guest's clock was looked at right before this.
+    let systemd = started.elapsed().as_secs_f64() - since_start(&clocks)?;
     let (to_init, by_itself, key_derivation) = match subject {
         Subject::Keel => {
             let phases = Phases::of(&shell.boot_report()?);
@@ -186,9 +199,21 @@ fn measure(bench: &Bench<'_>, subject: Subject, round: usize) -> Result<Times> {
         prompt: prompt.as_secs_f64(),
         to_init,
         by_itself,
-        systemd: systemd.saturating_sub(sent).max(Duration::ZERO).as_secs_f64(),
+        systemd: systemd - sent.as_secs_f64(),
+        welcome: welcome.saturating_sub(sent).max(Duration::ZERO).as_secs_f64(),
         key_derivation,
     })
+}
+
+/// How many seconds ago systemd started, from the answer to [`START_AND_UPTIME`].
+fn since_start(clocks: &str) -> Result<f64> {
+    let mut lines = clocks.lines();
+    let start = lines.next().and_then(|line| line.parse::<f64>().ok());
+    let uptime = lines.next().and_then(|line| line.parse::<f64>().ok());
+    start
+        .zip(uptime)
+        .map(|(start, uptime)| uptime - start / 1e6)
+        .with_context(|| format!("clocks read {clocks:?}"))
 }
 
 /// How long cryptsetup takes for the keyslot on this machine, its own start included: peers don't say it.

@@ -241,7 +241,7 @@ impl<'a> Attempt<'a> {
             first_id: room.ids.start,
             is_root: room.builder.0 == 0,
             has_network: self.derivation.fixed_output().is_some(),
-            file_bytes_max: settings.limits.output_bytes,
+            output_bytes_max: settings.limits.output_bytes,
             memory_bytes_max: settings.limits.memory_bytes,
         }
     }

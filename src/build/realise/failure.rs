@@ -114,5 +114,7 @@ fn ended_words(ended: &Ended) -> String {
         Ended::OutOfTime(time) => format!("it took longer than {} s and was ended", time.as_secs()),
         Ended::Silent(time) => format!("it said nothing for {} s and was ended", time.as_secs()),
         Ended::LogTooLong(bytes) => format!("it said more than {bytes} bytes and was ended"),
+        Ended::OutOfMemory(bytes) => format!("it used more than {bytes} bytes of memory and was ended"),
+        Ended::OutputTooLarge(bytes) => format!("its outputs had more than {bytes} bytes and it was ended"),
     }
 }

@@ -15,7 +15,7 @@ pub struct BuildLimits {
     pub log_bytes: u64,
     /// Bytes of all its outputs; no single file that it writes may be larger, either.
     pub output_bytes: u64,
-    /// Bytes that one process of it may map.
+    /// Bytes of memory that its processes may use together.
     pub memory_bytes: Option<u64>,
 }
 

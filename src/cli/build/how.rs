@@ -37,7 +37,7 @@ pub(in crate::cli) struct How {
     /// Bytes that a builder may say (256M).
     #[arg(long, value_name = "SIZE", value_parser = size)]
     max_log: Option<u64>,
-    /// Bytes of memory that each process of a build may have.
+    /// Bytes of memory that the processes of a build may use together.
     #[arg(long, value_name = "SIZE", value_parser = size)]
     max_memory: Option<u64>,
     /// Build everything; ask no cache.

@@ -86,7 +86,7 @@ pub(super) const OPTIONS: &[Spec] = &[
         Kind::Bool,
         Is("false"),
         "true",
-        "Whether its services run while it isn't logged in.",
+        "Whether its services run while it isn't logged in. They begin at its next login, or with the machine.",
     ),
     option(
         "users.<user>.packages",

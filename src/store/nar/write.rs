@@ -23,6 +23,9 @@ const PIECE: usize = 16 * 1024;
 /// How many buffers are on their way between whoever reads a large file and whoever hashes it.
 #[cfg(feature = "tools")]
 const BUFFERS: usize = 3;
+/// Of so many bytes each: more than a processor's own cache, so that they lie in the one that both share.
+#[cfg(feature = "tools")]
+const AHEAD: usize = 1 << 20;
 
 /// Where an archive goes, by way of a buffer.
 pub(super) struct Out<'a> {
@@ -134,13 +137,13 @@ impl<'a> Out<'a> {
                 while left > 0 {
                     let mut buffer = if fresh > 0 {
                         fresh -= 1;
-                        Vec::with_capacity(BUFFER)
+                        Vec::with_capacity(AHEAD)
                     } else {
                         // Whoever hashes has seen an error, and left.
                         let Ok(buffer) = empty.recv() else { return };
                         buffer
                     };
-                    buffer.resize(usize::try_from(left).unwrap_or(BUFFER).min(BUFFER), 0);
+                    buffer.resize(usize::try_from(left).unwrap_or(AHEAD).min(AHEAD), 0);
                     let read = file.read_exact(&mut buffer).map(|()| buffer);
                     let is_over = read.is_err();
                     left -= read.as_ref().map_or(0, |buffer| buffer.len() as u64);

@@ -195,6 +195,7 @@ impl Work {
                 .hashed_password_file
                 .clone()
                 .or_else(|| (wanted.normal || name == "root").then(|| format!("{PASSWORDS}/{name}"))),
+            linger: wanted.linger,
         };
         let _old = self.users.insert(name.to_owned(), user);
         Ok(())
