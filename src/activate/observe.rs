@@ -19,8 +19,8 @@ use crate::system::bootspec::BootSpec;
 use crate::system::fstab::{self, Line};
 use crate::system::units::sources::{InDirectory, Layered, Mounted};
 use crate::system::units::{
-    Changed, Difference, Kind, LoadError, LoadPath, Policy, RecordError, State, Unit, UnitName, UnitsRecord,
-    compare, quick_compare,
+    Changed, Difference, Kind, LoadError, LoadPath, Method, Policy, RecordError, State, Unit, UnitName,
+    UnitsRecord, compare, quick_compare,
 };
 use crate::system::units::{Units, record::UnitRecord};
 use crate::systemd::{self, Logind, Manager, UnitProperties};
@@ -192,6 +192,7 @@ impl Look<'_> {
         let mut observed = Observed {
             active,
             wanted: texts.wanted,
+            unwanted: texts.unwanted,
             ..Observed::default()
         };
         for (name, unit) in concerned.iter().zip(&properties) {
@@ -264,6 +265,7 @@ impl Look<'_> {
                 .units
                 .insert(name.clone(), (comparison.unwrap_or(Text::Same), new));
         }
+        let mut dropped = Vec::new();
         for target in targets {
             let (Some(old), Some(new)) = (before.load(target)?, after.load(target)?) else {
                 continue;
@@ -281,7 +283,13 @@ impl Look<'_> {
                     texts.wanted.push((dependency.unit.clone(), reason));
                 }
             }
+            let gone = old
+                .dependencies
+                .iter()
+                .filter(|found| !new.dependencies.contains(found));
+            dropped.extend(gone.map(|found| (found.unit.clone(), target.as_str())));
         }
+        texts.unwanted = unwanted(dropped, active, &after)?;
         let mended = self.mended(failed, active, differences, &after)?;
         texts.wanted.extend(mended);
         Ok(texts)
@@ -518,6 +526,54 @@ impl Look<'_> {
 struct Texts {
     units: BTreeMap<String, (Text, Unit)>,
     wanted: Vec<(String, String)>,
+    unwanted: Vec<(String, String)>,
+}
+
+/// Keys by which a unit brings another one with it (systemd.unit(5)).
+const BRING: [&str; 5] = ["Wants", "Requires", "Requisite", "BindsTo", "Upholds"];
+
+/// Of units that targets wanted in the old system, those that are to end: what runs, may be stopped, and has nothing active left
+/// that wants it in the new system, `after`. With the reason.
+fn unwanted(
+    dropped: Vec<(String, &str)>,
+    active: &BTreeSet<String>,
+    after: &Units<'_>,
+) -> Result<Vec<(String, String)>, ObserveError> {
+    let mut ending = BTreeMap::new();
+    for (name, target) in dropped {
+        let Some(kind) = UnitName::parse(&name).map(|parsed| parsed.kind) else {
+            continue;
+        };
+        let is_startable = matches!(kind, Kind::Service | Kind::Socket | Kind::Timer | Kind::Path);
+        if !is_startable || !active.contains(&name) || rules::never(&name, kind, true).is_some() {
+            continue;
+        }
+        // What the new system lacks or masks is stopped by the rule for that.
+        let Some(unit) = after.load(&name)?.filter(|unit| unit.state == State::Loaded) else {
+            continue;
+        };
+        let policy = Policy::of(kind, &unit.settings());
+        if policy.stop_on_removal && policy.method != Some(Method::Keep) {
+            let _old = ending.insert(name, (unit.names, format!("{target} doesn't want it any more")));
+        }
+    }
+    if ending.is_empty() {
+        return Ok(Vec::new());
+    }
+    for name in active {
+        let Some(unit) = after.load(name)? else { continue };
+        let settings = unit.settings();
+        let brought: BTreeSet<&str> = BRING
+            .iter()
+            .flat_map(|key| settings.items("Unit", key))
+            .map(|item| item.value.as_str())
+            .collect();
+        ending.retain(|_, (names, _)| !names.iter().any(|name| brought.contains(name.as_str())));
+    }
+    Ok(ending
+        .into_iter()
+        .map(|(name, (_, reason))| (name, reason))
+        .collect())
 }
 
 fn text(old: &Unit, new: &Unit) -> Text {

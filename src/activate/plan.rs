@@ -107,11 +107,25 @@ pub fn plan(observed: &Observed) -> Plan {
             });
         }
     }
+    end_unwanted(observed, &mut plan);
     stopped_units_start_again(&mut plan);
     plan.steps
         .sort_by(|a, b| (a.verb, &a.unit).cmp(&(b.verb, &b.unit)));
     plan.kept.sort_by(|a, b| a.unit.cmp(&b.unit));
     plan
+}
+
+/// Nothing else is done with a unit that ends.
+fn end_unwanted(observed: &Observed, plan: &mut Plan) {
+    for (unit, reason) in &observed.unwanted {
+        plan.steps.retain(|step| step.unit != *unit);
+        plan.kept.retain(|kept| kept.unit != *unit);
+        plan.steps.push(Step {
+            unit: unit.clone(),
+            verb: Verb::Stop,
+            reasons: vec![reason.clone()],
+        });
+    }
 }
 
 /// A service that is stopped because of its socket, and would be reloaded or restarted as well, is started afterwards.

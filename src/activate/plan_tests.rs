@@ -197,3 +197,23 @@ fn new_units_are_started_once() {
         ["start new.service (multi-user.target wants it)"]
     );
 }
+
+#[test]
+fn a_unit_that_nothing_wants_any_more_is_stopped_and_nothing_else() {
+    let changed = UnitView {
+        text: changed(Verdict::Restart),
+        ..view("off.service", Kind::Service)
+    };
+    let observed = Observed {
+        units: vec![changed],
+        unwanted: vec![(
+            "off.service".into(),
+            "multi-user.target doesn't want it any more".into(),
+        )],
+        ..Observed::default()
+    };
+    assert_eq!(
+        lines(&plan(&observed)),
+        ["stop off.service (multi-user.target doesn't want it any more)"]
+    );
+}

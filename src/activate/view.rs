@@ -13,6 +13,8 @@ pub struct Observed {
     pub active: BTreeSet<String>,
     /// Units that active targets want now and didn't before, with the reason.
     pub wanted: Vec<(String, String)>,
+    /// Units that run because active targets wanted them, and that nothing active wants in the new system, with the reason.
+    pub unwanted: Vec<(String, String)>,
     /// What only a reboot brings.
     pub reboot: Vec<String>,
     /// Why systemd has to start itself anew.

@@ -43,6 +43,11 @@ const OPTIONAL: &[(&str, &str)] = &[
         "usr/lib/systemd/system-generators/systemd-cryptsetup-generator",
         "units of rd.luks=",
     ),
+    (
+        "usr/bin/mount",
+        "units mount devices with headers and keyfiles by it",
+    ),
+    ("usr/bin/umount", "units unmount them by it"),
     ("usr/lib/x86_64-linux-gnu/cryptsetup", "tokens of LUKS2 volumes"),
     ("usr/lib/udev/ata_id", "udev's rules call it"),
     ("usr/lib/udev/cdrom_id", "udev's rules call it"),

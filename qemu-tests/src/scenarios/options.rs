@@ -47,7 +47,9 @@ pub(super) fn options(bench: &mut Bench<'_>) -> Result<()> {
     let mut machine = bench.through_menu(&attached, "first");
     machine.reboots = true;
     let mut running = machine.boot()?;
-    let menu = running.console.expect("Linux", TO_PROMPT)?.before;
+    // The countdown comes after the entries.
+    let _entries = running.console.expect("Boot in", TO_PROMPT)?;
+    let menu = running.console.expect(".", TO_PROMPT)?.before;
     show(bench, Seen::Menu, |_| Ok((0, menu.clone())))?;
     let mut shell = running.shell()?;
     healthy(bench, &mut shell, "the first generation")?;
@@ -113,7 +115,10 @@ fn complete(listed: &str) -> Result<()> {
 
 fn healthy(bench: &mut Bench<'_>, shell: &mut Shell<'_>, what: &str) -> Result<()> {
     let state = shell.sh("systemctl is-system-running --wait")?.1;
-    let failed = shell.run("systemctl --failed --plain --no-legend")?;
+    let failed = shell.run(
+        "systemctl --failed --plain --no-legend; for unit in $(systemctl --failed --plain --no-legend | cut -d ' ' -f 1); \
+         do journalctl -b -u $unit --no-pager; done",
+    )?;
     bench.check(&format!("{what} has started, and no unit of it fails"), || {
         same("failed units", &failed.as_str(), &"")?;
         same("the system's state", &state.as_str(), &"running")

@@ -115,7 +115,7 @@ pub(super) const ROWS: &[Row] = &[
         "echo $(ls /boot/loader/entries)",
         &["keel-system-3.conf keel-system-4.conf"],
     ),
-    menu("boot.timeout", &["Boot in 2 s"]),
+    menu("boot.timeout", &[" 2 s"]),
     booted(
         "boot.kernel_params",
         "cat /sys/module/kernel/parameters/consoleblank",
@@ -157,13 +157,14 @@ pub(super) const ROWS: &[Row] = &[
     ),
     booted(
         "boot.initrd.modules",
-        "zstd -dcq /run/current-system/initrd | cpio -t --quiet",
-        &["virtio_blk.ko"],
+        "zstd -dcq </run/current-system/initrd | cpio -t --quiet",
+        &["/virtio_blk.ko", "/nvme.ko"],
     ),
     booted(
         "boot.initrd.set",
-        "zstd -dcq /run/current-system/initrd | cpio -t --quiet | grep -c -e ahci -e virtio_scsi",
-        &["0"],
+        "zstd -dcq </run/current-system/initrd | cpio -t --quiet >/run/listed; \
+         grep -c /nvme.ko /run/listed; grep -c -e ahci.ko -e virtio_scsi.ko /run/listed",
+        &["1\n0"],
     ),
     second("boot.initrd.systemd", "systemd-analyze time", &["(initrd)"]),
     booted(
@@ -239,10 +240,10 @@ pub(super) const ROWS: &[Row] = &[
     ),
     booted(
         "packages.exclude",
-        "ls /usr/share/doc/bash /usr/share/man/man1",
+        "ls /usr/share/doc/bash /usr/share/man/man1/bash.1.gz",
         &[
             "'/usr/share/doc/bash': No such file",
-            "'/usr/share/man/man1': No such file",
+            "'/usr/share/man/man1/bash.1.gz': No such file",
         ],
     ),
     booted(
@@ -369,8 +370,8 @@ pub(super) const ROWS: &[Row] = &[
     ),
     second(
         "networking.networkd.enable",
-        "ip -brief address show words; systemctl is-active NetworkManager",
-        &["198.51.100.1/24", "inactive"],
+        "ip -brief address show words; systemctl is-active systemd-networkd; networkctl status words",
+        &["198.51.100.1/24", "\nactive", "configured"],
     ),
     booted(
         "networking.hosts.<address>",
@@ -384,17 +385,17 @@ pub(super) const ROWS: &[Row] = &[
     ),
     booted(
         "programs.starship.enable",
-        "bash -ic 'type -t starship_precmd'",
+        "env -u PS1 bash -ic 'type -t starship_precmd'",
         &["function"],
     ),
     booted(
         "programs.starship.settings",
-        "bash -ic 'starship print-config scan_timeout'",
+        "env -u PS1 bash -ic 'starship print-config scan_timeout'",
         &["47"],
     ),
     booted(
         "programs.bash.interactive_shell_init",
-        "bash -ic 'echo interactive $KEEL_INTERACTIVE'",
+        "env -u PS1 bash -ic 'echo interactive $KEEL_INTERACTIVE'",
         &["interactive yes"],
     ),
     booted(
@@ -404,7 +405,7 @@ pub(super) const ROWS: &[Row] = &[
     ),
     booted(
         "programs.bash.aliases.<alias>",
-        "bash -ic 'alias shout'",
+        "env -u PS1 bash -ic 'alias shout'",
         &["echo LOUD"],
     ),
     booted("programs.git.enable", "git --version", &["git version"]),
@@ -431,7 +432,7 @@ pub(super) const ROWS: &[Row] = &[
     ),
     booted(
         "units.<unit>.drop_ins.<dropin>",
-        "tr '\\0' '\\n' </proc/$(systemctl show --value -p MainPID ssh)/environ",
+        "systemctl show -p Environment ssh",
         &["KEEL_DROP_IN=seen"],
     ),
     booted(

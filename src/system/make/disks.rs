@@ -112,11 +112,13 @@ fn crypttab_line((name, volume): (&String, &Luks)) -> String {
     if volume.allow_discards {
         options.push("discard".to_owned());
     }
-    if let Some(header) = &volume.header {
+    // Opened by early boot, and open until the very end: a stick with its header or key may be pulled out by now.
+    let is_early = volume.volume_uuid().is_some();
+    let needed = |path: &&String| !(is_early && path.contains(':'));
+    if let Some(header) = volume.header.as_ref().filter(needed) {
         options.push(format!("header={header}"));
     }
-    // Opened by early boot, and open until the very end.
-    if volume.volume_uuid().is_some() {
+    if is_early {
         options.push("x-initrd.attach".to_owned());
     }
     options.dedup();
@@ -124,7 +126,11 @@ fn crypttab_line((name, volume): (&String, &Luks)) -> String {
         Some(uuid) => format!("UUID={uuid}"),
         None => volume.device.clone(),
     };
-    let key = volume.key_file.as_deref().unwrap_or("none");
+    let key = volume
+        .key_file
+        .as_ref()
+        .filter(needed)
+        .map_or("none", String::as_str);
     format!("{name} {device} {key} {}\n", options.join(","))
 }
 
@@ -286,8 +292,9 @@ mod tests {
             params.contains(&format!("rd.luks.key={UUID}=/root.key:LABEL=stick")),
             "{params}"
         );
+        // Systemd isn't to wait for a stick that opened the volume long ago.
         assert!(made.text("crypttab").contains(
-            "root /dev/disk/by-partlabel/data /root.key:LABEL=stick luks,discard,header=/root.hdr,x-initrd.attach\n"
+            "root /dev/disk/by-partlabel/data none luks,discard,header=/root.hdr,x-initrd.attach\n"
         ));
         assert!(!params.contains("sda2"), "{params}");
         assert!(made.text("fstab").contains("UUID=aa none swap pri=3 0 0\n"));
