@@ -196,6 +196,7 @@ fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::system::declared::Group;
 
     #[test]
     fn a_machine_without_an_id_gets_one_and_keeps_it() {
@@ -230,7 +231,11 @@ mod tests {
                         ..User::default()
                     })
                     .collect(),
-                ..Declared::default()
+                groups: vec![Group {
+                    name: "root".to_owned(),
+                    gid: 0,
+                    members: Vec::new(),
+                }],
             };
             let text = serde_json::to_vec(&declared).unwrap();
             fs::write(root.path().join(system).join("accounts.json"), text).unwrap();

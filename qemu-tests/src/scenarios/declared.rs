@@ -38,6 +38,8 @@ pub(super) fn declared(bench: &mut Bench<'_>) -> Result<()> {
         .collect::<Result<Vec<_>>>()?;
     let mut machine = bench.through_menu(&disks, "first");
     machine.reboots = true;
+    // One thread emulates all of them: a second one would only wait for the first.
+    machine.processors = 1;
     let mut running = machine.boot()?;
     running.unlock()?;
     let mut shell = running.shell()?;

@@ -46,6 +46,8 @@ pub(super) fn options(bench: &mut Bench<'_>) -> Result<()> {
     });
     let mut machine = bench.through_menu(&attached, "first");
     machine.reboots = true;
+    // One thread emulates all of them: a second one would only wait for the first.
+    machine.processors = 1;
     let mut running = machine.boot()?;
     // The countdown comes after the entries.
     let _entries = running.console.expect("Boot in", TO_PROMPT)?;

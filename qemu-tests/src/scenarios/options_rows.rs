@@ -158,12 +158,12 @@ pub(super) const ROWS: &[Row] = &[
     booted(
         "boot.initrd.modules",
         "zstd -dcq </run/current-system/initrd | cpio -t --quiet",
-        &["/virtio_blk.ko", "/nvme.ko"],
+        &["/virtio_blk.ko"],
     ),
     booted(
         "boot.initrd.set",
         "zstd -dcq </run/current-system/initrd | cpio -t --quiet >/run/listed; \
-         grep -c /nvme.ko /run/listed; grep -c -e ahci.ko -e virtio_scsi.ko /run/listed",
+         grep -c /virtio_blk.ko /run/listed; grep -c -e ahci.ko -e virtio_scsi.ko /run/listed",
         &["1\n0"],
     ),
     second("boot.initrd.systemd", "systemd-analyze time", &["(initrd)"]),
