@@ -336,6 +336,15 @@ fn outputs_that_are_too_large_together_are_ended_while_they_grow() {
 }
 
 #[test]
+fn a_deep_output_takes_no_more_of_the_stack_than_a_flat_one() {
+    let lab = Lab::new();
+    let (ended, log) = lab.script(
+        "mkdir /nix/store/out; cd /nix/store/out; i=0; while [ $i -lt 1900 ]; do mkdir d; cd d; i=$((i+1)); done; sleep 2",
+    );
+    assert_eq!(ended, Ended::Exited(0), "{log}");
+}
+
+#[test]
 fn a_builder_that_is_absent_is_named() {
     let lab = Lab::new();
     let mut sandbox = lab.sandbox("");

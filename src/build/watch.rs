@@ -20,6 +20,9 @@ const PART: u32 = 20;
 /// Bytes of a block as `stat` counts them (inode(7)).
 const BLOCK: u64 = 512;
 
+/// A deeper tree isn't followed: whoever archives the outputs refuses it.
+const DEPTH_MAX: usize = 300;
+
 /// What is looked at, and when.
 #[derive(Debug)]
 pub(super) struct Watch {
@@ -64,7 +67,7 @@ impl Watch {
         }
         if now >= self.outputs_at {
             let mut bytes = 0;
-            occupied(&self.outputs, self.output_max, &mut bytes);
+            occupied(&self.outputs, self.output_max, DEPTH_MAX, &mut bytes);
             self.outputs_at = now + SELDOM.max(now.elapsed().saturating_mul(PART));
             if bytes > self.output_max {
                 return Some(Ended::OutputTooLarge(self.output_max));
@@ -123,17 +126,17 @@ fn descendants(first: u32) -> Vec<u32> {
     all
 }
 
-/// Adds what a tree takes on the disk, and stops beyond `max`. What can't be read isn't counted, and a file of several names is
-/// divided among them.
-fn occupied(path: &Path, max: u64, bytes: &mut u64) {
+/// Adds what a tree takes on the disk, and stops beyond `max`. What can't be read or lies deeper than `depth` isn't counted, and a file
+/// of several names is divided among them.
+fn occupied(path: &Path, max: u64, depth: usize, bytes: &mut u64) {
     let Ok(metadata) = path.symlink_metadata() else {
         return;
     };
     *bytes += metadata.blocks() * BLOCK / metadata.nlink().max(1);
-    if !metadata.is_dir() || *bytes > max {
+    if !metadata.is_dir() || *bytes > max || depth == 0 {
         return;
     }
     for entry in fs::read_dir(path).into_iter().flatten().filter_map(Result::ok) {
-        occupied(&entry.path(), max, bytes);
+        occupied(&entry.path(), max, depth - 1, bytes);
     }
 }

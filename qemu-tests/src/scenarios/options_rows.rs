@@ -123,8 +123,8 @@ pub(super) const ROWS: &[Row] = &[
     ),
     booted(
         "boot.luks.<mapping>.device",
-        "dmsetup deps -o devname vault; readlink -f /dev/disk/by-partlabel/keel-2",
-        &["(nvme1n1p1)", "/dev/nvme1n1p1"],
+        "dmsetup deps -o devname vault | grep -c \"($(basename $(readlink -f /dev/disk/by-partlabel/keel-2)))\"",
+        &["1"],
     ),
     booted(
         "boot.luks.<mapping>.uuid",
@@ -147,7 +147,7 @@ pub(super) const ROWS: &[Row] = &[
     ),
     booted(
         "boot.luks.<mapping>.header",
-        "blkid -p /dev/nvme1n1p1 | grep -c LUKS; dmsetup info -c --noheadings -o name",
+        "blkid -p /dev/disk/by-partlabel/keel-2 | grep -c LUKS; dmsetup info -c --noheadings -o name",
         &["0\n", "vault"],
     ),
     booted(
