@@ -289,7 +289,8 @@ impl Look<'_> {
                 .filter(|found| !new.dependencies.contains(found));
             dropped.extend(gone.map(|found| (found.unit.clone(), target.as_str())));
         }
-        texts.unwanted = unwanted(dropped, active, &after)?;
+        let starting = texts.wanted.iter().map(|(unit, _)| unit);
+        texts.unwanted = unwanted(dropped, active, starting, &after)?;
         let mended = self.mended(failed, active, differences, &after)?;
         texts.wanted.extend(mended);
         Ok(texts)
@@ -532,11 +533,12 @@ struct Texts {
 /// Keys by which a unit brings another one with it (systemd.unit(5)).
 const BRING: [&str; 5] = ["Wants", "Requires", "Requisite", "BindsTo", "Upholds"];
 
-/// Of units that targets wanted in the old system, those that are to end: what runs, may be stopped, and has nothing active left
-/// that wants it in the new system, `after`. With the reason.
-fn unwanted(
+/// Of units that targets wanted in the old system, those that are to end: what runs, may be stopped, and has nothing left that wants
+/// it in the new system, `after`, among what is active or `starting`. With the reason.
+fn unwanted<'a>(
     dropped: Vec<(String, &str)>,
-    active: &BTreeSet<String>,
+    active: &'a BTreeSet<String>,
+    starting: impl Iterator<Item = &'a String>,
     after: &Units<'_>,
 ) -> Result<Vec<(String, String)>, ObserveError> {
     let mut ending = BTreeMap::new();
@@ -560,7 +562,7 @@ fn unwanted(
     if ending.is_empty() {
         return Ok(Vec::new());
     }
-    for name in active {
+    for name in active.iter().chain(starting) {
         let Some(unit) = after.load(name)? else { continue };
         let settings = unit.settings();
         let brought: BTreeSet<&str> = BRING
