@@ -19,9 +19,8 @@ use crate::{keel::Keel, rootfs};
 /// Virtual machines side by side: an emulated one keeps a processor busy.
 const SIDE_BY_SIDE: usize = 2;
 /// Scenarios that take minutes. They begin first, so that none of them is left over for one processor at the end.
-const LONG: [&str; 10] = [
+const LONG: [&str; 9] = [
     "declared",
-    "options",
     "switch-faults",
     "adjunct",
     "switch-boot",

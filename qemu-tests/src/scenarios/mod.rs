@@ -58,11 +58,6 @@ pub(crate) const ALL: &[Scenario] = &[
         run: declared::declared,
     },
     Scenario {
-        name: "options",
-        about: "every option of system.toml is set to another value than its default, and its effect is seen",
-        run: options::options,
-    },
-    Scenario {
         name: "boot",
         about: "default boot, a wrong passphrase first; systemd sees all devices; then the other entry of the menu",
         run: boot::boot,
@@ -214,15 +209,22 @@ pub(crate) const ALL: &[Scenario] = &[
     },
 ];
 
-/// What runs only when it's asked for by name: what `bench` measures.
-pub(crate) const NAMED: &[Scenario] = &[Scenario {
-    name: "bench-boot",
-    about: "early boot beside initramfs-tools and dracut",
-    run: |bench| {
-        keyslot_bench::keyslots(bench)?;
-        boot_bench::boot(bench)
+/// What runs only when it's asked for by name: what `bench` measures, and what takes too long beside everything else.
+pub(crate) const NAMED: &[Scenario] = &[
+    Scenario {
+        name: "bench-boot",
+        about: "early boot beside initramfs-tools and dracut",
+        run: |bench| {
+            keyslot_bench::keyslots(bench)?;
+            boot_bench::boot(bench)
+        },
     },
-}];
+    Scenario {
+        name: "options",
+        about: "every option of system.toml is set to another value than its default, and its effect is seen",
+        run: options::options,
+    },
+];
 
 /// Those that need neither a machine in QEMU nor keel's programs.
 pub(crate) const NATIVE: &[Native] = &[Native {
