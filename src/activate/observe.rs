@@ -562,18 +562,16 @@ fn unwanted<'a>(
     if ending.is_empty() {
         return Ok(Vec::new());
     }
+    let mut brought = BTreeSet::new();
     for name in active.iter().chain(starting) {
         let Some(unit) = after.load(name)? else { continue };
         let settings = unit.settings();
-        let brought: BTreeSet<&str> = BRING
-            .iter()
-            .flat_map(|key| settings.items("Unit", key))
-            .map(|item| item.value.as_str())
-            .collect();
-        ending.retain(|_, (names, _)| !names.iter().any(|name| brought.contains(name.as_str())));
+        let items = BRING.iter().flat_map(|key| settings.items("Unit", key));
+        brought.extend(items.map(|item| item.value.clone()));
     }
     Ok(ending
         .into_iter()
+        .filter(|(_, (names, _))| names.is_disjoint(&brought))
         .map(|(name, (_, reason))| (name, reason))
         .collect())
 }
@@ -642,4 +640,72 @@ pub(super) fn stale(plan: &Plan) -> Vec<Result<Step, Kept>> {
         });
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// Of these units, which all run and were wanted by multi-user.target, those that end.
+    fn ending(files: &[(&str, &str)], starting: &[&str]) -> Vec<String> {
+        let root = tempfile::tempdir().unwrap();
+        let units = root.path().join("usr/lib/systemd/system");
+        fs::create_dir_all(&units).unwrap();
+        for (name, text) in files {
+            fs::write(units.join(name), text).unwrap();
+        }
+        let tree = InDirectory::open(root.path()).unwrap();
+        let after = Units::read(&tree, LoadPath::system()).unwrap();
+        let owned = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
+        let running: Vec<&str> = files.iter().map(|(name, _)| *name).collect();
+        let starting = owned(starting);
+        let active = owned(&running)
+            .into_iter()
+            .filter(|name| !starting.contains(name))
+            .collect();
+        let dropped = owned(&running)
+            .into_iter()
+            .map(|name| (name, "multi-user.target"))
+            .collect();
+        let found = unwanted(dropped, &active, starting.iter(), &after).unwrap();
+        assert!(
+            found
+                .iter()
+                .all(|(_, reason)| reason == "multi-user.target doesn't want it any more")
+        );
+        found.into_iter().map(|(name, _)| name).collect()
+    }
+
+    const SERVICE: &str = "[Service]\nExecStart=/bin/true\n";
+
+    #[test]
+    fn what_targets_want_no_more_ends_unless_something_else_wants_it() {
+        assert_eq!(ending(&[("off.service", SERVICE)], &[]), ["off.service"]);
+        for key in BRING {
+            let other = format!("[Unit]\n{key}=off.service\n{SERVICE}X-Switch=keep\n");
+            let files = [("off.service", SERVICE), ("other.service", &*other)];
+            assert!(ending(&files, &[]).is_empty(), "{key} of what runs");
+            assert!(
+                ending(&files, &["other.service"]).is_empty(),
+                "{key} of what starts"
+            );
+        }
+    }
+
+    #[test]
+    fn what_may_not_or_need_not_be_stopped_goes_on() {
+        let text = |line: &str| format!("[Unit]\n{line}\n{SERVICE}");
+        for (name, text) in [
+            ("kept.service", text("X-Switch=keep")),
+            ("kept.service", text("X-StopOnRemoval=no")),
+            ("dbus.service", SERVICE.to_owned()),
+            ("srv.mount", "[Mount]\nWhat=/dev/sda1\nWhere=/srv\n".to_owned()),
+            ("some.target", String::from("[Unit]\nDescription=x\n")),
+            // Masked, which has a rule of its own.
+            ("masked.service", String::new()),
+        ] {
+            assert!(ending(&[(name, &text)], &[]).is_empty(), "{name}: {text}");
+        }
+    }
 }

@@ -207,13 +207,8 @@ fn measure(bench: &Bench<'_>, subject: Subject, round: usize) -> Result<Times> {
 
 /// How many seconds ago systemd started, from the answer to [`START_AND_UPTIME`].
 fn since_start(clocks: &str) -> Result<f64> {
-    let mut lines = clocks.lines();
-    let start = lines.next().and_then(|line| line.parse::<f64>().ok());
-    let uptime = lines.next().and_then(|line| line.parse::<f64>().ok());
-    start
-        .zip(uptime)
-        .map(|(start, uptime)| uptime - start / 1e6)
-        .with_context(|| format!("clocks read {clocks:?}"))
+    let (start, uptime) = two_numbers(clocks)?;
+    Ok(uptime - start / 1e6)
 }
 
 /// How long cryptsetup takes for the keyslot on this machine, its own start included: peers don't say it.
@@ -223,11 +218,15 @@ fn unlock_again(shell: &mut Shell<'_>) -> Result<f64> {
          /dev/disk/by-uuid/{}; cut -d ' ' -f 1 /proc/uptime",
         VOLUMES[0].0
     ))?;
+    let (from, to) = two_numbers(&text)?;
+    Ok(to - from)
+}
+
+/// The first two lines that are numbers.
+fn two_numbers(text: &str) -> Result<(f64, f64)> {
     let mut numbers = text.lines().filter_map(|line| line.parse::<f64>().ok());
-    let (from, to) = (numbers.next(), numbers.next());
-    from.zip(to)
-        .map(|(from, to)| to - from)
-        .with_context(|| format!("times read {text:?}"))
+    let (first, second) = (numbers.next(), numbers.next());
+    first.zip(second).with_context(|| format!("times read {text:?}"))
 }
 
 fn median(mut values: Vec<f64>) -> f64 {

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use super::contribution::Contribution;
 use crate::config::{Config, FileSystem, Luks, Swap};
+use crate::init::cmdline::Source;
 
 /// What the disks add.
 pub fn contribute(config: &Config, made: &mut Contribution) {
@@ -114,7 +115,13 @@ fn crypttab_line((name, volume): (&String, &Luks)) -> String {
     }
     // Opened by early boot, and open until the very end: a stick with its header or key may be pulled out by now.
     let is_early = volume.volume_uuid().is_some();
-    let needed = |path: &&String| !(is_early && path.contains(':'));
+    let needed = |text: &&String| {
+        let is_elsewhere = matches!(
+            Source::parse(text),
+            Some(Source::OnDevice(..) | Source::Device(_))
+        );
+        !(is_early && is_elsewhere)
+    };
     if let Some(header) = volume.header.as_ref().filter(needed) {
         options.push(format!("header={header}"));
     }
@@ -297,6 +304,19 @@ mod tests {
             "root /dev/disk/by-partlabel/data none luks,discard,header=/root.hdr,x-initrd.attach\n"
         ));
         assert!(!params.contains("sda2"), "{params}");
+        // A device that is the key, or has the header, is such a stick as well; early boot opens only what has a UUID.
+        let line = |uuid: Option<&str>| {
+            let volume = Luks {
+                device: "/dev/sdb".into(),
+                uuid: uuid.map(str::to_owned),
+                key_file: Some("/dev/sdc".into()),
+                header: Some("/dev/sdd".into()),
+                ..Luks::default()
+            };
+            crypttab_line((&"data".to_owned(), &volume))
+        };
+        assert_eq!(line(Some(UUID)), "data /dev/sdb none luks,x-initrd.attach\n");
+        assert_eq!(line(None), "data /dev/sdb /dev/sdc luks,header=/dev/sdd\n");
         assert!(made.text("fstab").contains("UUID=aa none swap pri=3 0 0\n"));
     }
 
