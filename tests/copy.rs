@@ -9,6 +9,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sched::{CloneFlags, unshare};
 use nix_store::{NixStore, fails, run, text};
 
 /// A store with a path that needs another one, and an empty store of the same directory.
@@ -459,4 +461,114 @@ fn a_copy_shows_on_a_terminal_how_far_it_has_come() {
     let (_, url) = pair.cache("other");
     let out = run(&mut pair.store.keel(&["copy", "--to", &url, &pair.top]));
     assert_eq!(text(&out.stderr), "");
+}
+
+/// Names of files below a directory, from there.
+fn files_below(directory: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(files_below(&path));
+        } else {
+            found.push(path);
+        }
+    }
+    found
+}
+
+/// A web server of OpenSSL's, ended with the test.
+struct Secure(std::process::Child);
+
+impl Secure {
+    /// Serves files that hold whole answers.
+    fn new(directory: &Path, port: u16, certificate: &Path, key: &Path) -> Self {
+        let child = Command::new("openssl")
+            .args(["s_server", "-quiet", "-HTTP", "-accept", &port.to_string()])
+            .args([Path::new("-cert"), certificate, Path::new("-key"), key])
+            .current_dir(directory)
+            .stdout(std::process::Stdio::null())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        for _ in 0..100 {
+            if std::net::TcpStream::connect(("127.0.0.1", port)).is_ok() {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        Self(child)
+    }
+}
+
+impl Drop for Secure {
+    fn drop(&mut self) {
+        let _gone = self.0.kill();
+        let _gone = self.0.wait();
+    }
+}
+
+#[test]
+fn a_server_with_a_trusted_certificate_is_read_and_another_one_is_refused() {
+    let pair = Pair::new();
+    let (path, url) = pair.cache("cache");
+    pair.store.say(&["copy", "--to", &url, &pair.top]);
+    pair.empty();
+    for file in files_below(&path) {
+        let bytes = fs::read(&file).unwrap();
+        let head = format!(
+            "HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+            bytes.len()
+        );
+        fs::write(&file, [head.as_bytes(), &bytes].concat()).unwrap();
+    }
+    let made = pair.store.path("scratch");
+    let (key, certificate) = (made.join("key.pem"), made.join("certificate.pem"));
+    run(Command::new("openssl")
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-nodes",
+            "-days",
+            "2",
+        ])
+        .args([
+            "-subj",
+            "/CN=localhost",
+            "-addext",
+            "subjectAltName=DNS:localhost",
+            "-addext",
+        ])
+        .args(["basicConstraints=critical,CA:FALSE", "-keyout"])
+        .args([&key, Path::new("-out"), &certificate]));
+    let port = std::net::TcpListener::bind(("127.0.0.1", 0))
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    let _server = Secure::new(&path, port, &certificate, &key);
+    let url = format!("https://localhost:{port}");
+
+    let said = fails(&mut pair.fetch(&url));
+    assert!(
+        said.contains(&url) && said.to_lowercase().contains("certificate"),
+        "{said}"
+    );
+    assert!(!Path::new(&pair.top).exists());
+    pair.store.nothing_half();
+
+    // Only what this thread starts sees another list of authorities.
+    unshare(CloneFlags::CLONE_NEWNS).unwrap();
+    let none: Option<&str> = None;
+    mount(none, "/", none, MsFlags::MS_PRIVATE | MsFlags::MS_REC, none).unwrap();
+    let trusted = Path::new("/etc/ssl/certs/ca-certificates.crt");
+    mount(Some(&certificate), trusted, none, MsFlags::MS_BIND, none).unwrap();
+    let said = text(&run(&mut pair.fetch(&url)).stdout);
+    umount2(trusted, MntFlags::MNT_DETACH).unwrap();
+    assert_eq!(said, format!("{}\n{}\n", pair.needed, pair.top));
+    pair.is_whole();
 }
