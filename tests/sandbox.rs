@@ -310,8 +310,8 @@ fn what_takes_too_long_says_nothing_or_too_much_is_killed_with_its_children() {
 #[test]
 fn processes_that_use_too_much_memory_together_are_killed() {
     let lab = Lab::new();
-    // Each has 12 MiB and is allowed 32.
-    let one = "X=$(head -c 12000000 /dev/zero | tr '\\0' x); sleep 86427";
+    // Each has 12 MiB and is allowed 32. The last command of a shell would replace it, and its memory.
+    let one = "X=$(head -c 12000000 /dev/zero | tr '\\0' x); sleep 86427; true";
     let mut sandbox = lab.sandbox(&format!(
         "for i in 1 2 3 4; do sh -c \"{}\" & done; wait",
         one.replace('$', "\\$")

@@ -1,8 +1,8 @@
 #!/bin/sh
 # PID 1 of the builder machine: makes the disks of one layout by Debian's own tools, says what they load into the
 # kernel, and switches off. The kernel hands its parameters over as variables:
-#   layout      lvm-on-luks, thin-on-luks, luks-on-lvm, lvm, luks or partition: what the root lies in; or `tables`: the
-#               disks' groups are activated and their tables said, nothing is made
+#   layout      lvm-on-luks, thin-on-luks, luks-on-lvm, lvm, cached-lvm, luks or partition: what the root lies in; or
+#               `tables`: the disks' groups are activated and their tables said, nothing is made
 #   luks_uuids  one for each target disk (lvm-on-luks, thin-on-luks), or one
 #   names       the mappings' names, in the same order
 #   file_system ext4, xfs or btrfs; subvolume is the root's on btrfs
@@ -171,6 +171,15 @@ lvm)
     lvcreate -q -y -Wn -Zn -n swap -L "${swap_mib}m" vg
     root=/dev/vg/root
     ;;
+cached-lvm)
+    modprobe -a dm_cache dm_cache_smq
+    vgcreate -q vg $partitions
+    lvcreate -q -y -Wn -Zn -n root -L "${root_mib}m" vg "${partitions%% *}"
+    lvcreate -q -y -Wn -Zn -n swap -L "${swap_mib}m" vg "${partitions%% *}"
+    lvcreate -q -y --type cache-pool --poolmetadataspare n -n fast -L 32m vg "${partitions##* }"
+    lvconvert -q -y --type cache --cachepool vg/fast vg/root
+    root=/dev/vg/root
+    ;;
 luks)
     each_volume encrypt_one "$partitions"
     each_volume unlock_one "$partitions"
@@ -233,7 +242,7 @@ luks-on-lvm)
     vgchange -q -ay vg
     each_volume unlock_one /dev/vg/crypt
     ;;
-lvm)
+lvm | cached-lvm)
     vgchange -q -an vg
     vgchange -q -ay vg
     ;;
@@ -261,9 +270,10 @@ luks-on-lvm)
     each_volume close_one /dev/vg/crypt
     vgchange -q -an vg
     ;;
-lvm)
+lvm | cached-lvm)
     vgchange -q -an vg
     ;;
+lvm | cached-lvm) vgchange -q -an vg ;;
 luks)
     each_volume close_one "$partitions"
     ;;

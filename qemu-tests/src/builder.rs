@@ -110,7 +110,7 @@ pub(crate) fn build(
             .join(",")
     };
     let mut command_line = format!(
-        "console=ttyS0 quiet no_timer_check layout={} root_mib={root_mib} swap_mib={SWAP_MIB} swap_uuid={SWAP_UUID} \
+        "console=ttyS0 quiet no_timer_check norandmaps layout={} root_mib={root_mib} swap_mib={SWAP_MIB} swap_uuid={SWAP_UUID} \
          root_uuid={ROOT_UUID} \
          partition_uuid={ROOT_PARTITION_UUID} file_system={} subvolume={SUBVOLUME} luks_uuids={} names={} \
          \"passphrase={PASSPHRASE}\"",
@@ -169,7 +169,7 @@ pub(crate) fn tables_of(disks: &[Disk], systems: &RootFileSystems, notes: &Path)
         firmware: Firmware::Kernel {
             kernel: systems.kernel.clone(),
             initrd: systems.builder_initrd.clone(),
-            command_line: "console=ttyS0 quiet no_timer_check layout=tables".to_owned(),
+            command_line: "console=ttyS0 quiet no_timer_check norandmaps layout=tables".to_owned(),
         },
         extra_parameters: String::new(),
         disks: disks.to_vec(),

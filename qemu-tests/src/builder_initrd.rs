@@ -62,6 +62,8 @@ const MODULES: &[&str] = &[
     "virtio_blk",
     "dm_mod",
     "dm_crypt",
+    "dm_cache",
+    "dm_cache_smq",
     "dm_thin_pool",
     "dm_raid",
     "raid1",

@@ -9,7 +9,7 @@ use crate::archive;
 use crate::builder::{self, Contents, Disks};
 use crate::image_cache::{Cache, Key};
 use crate::keel::Keel;
-use crate::layout::{Layout, PATIENCE, VOLUMES};
+use crate::layout::{EMULATED, Layout, VOLUMES};
 use crate::made;
 use crate::process::Tool;
 use crate::repository;
@@ -51,7 +51,7 @@ loader = "systemd-boot"
 can_touch_efi_variables = true
 generations = 10
 timeout = 4
-kernel_params = ["console=tty0", "console=ttyS0,115200", "quiet", {patience}]
+kernel_params = ["console=tty0", "console=ttyS0,115200", "quiet", {emulated}]
 
 [packages]
 suite = "{suite}"
@@ -103,7 +103,7 @@ WantedBy=multi-user.target
 KEEL_WORD = "declared"
 "#,
         suite = archive::SUITE,
-        patience = PATIENCE.map(|parameter| format!("{parameter:?}")).join(", "),
+        emulated = EMULATED.map(|parameter| format!("{parameter:?}")).join(", "),
     )
 }
 

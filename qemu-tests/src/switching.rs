@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use crate::disk::{Bus, Disk, make_sparse};
 use crate::image_cache::{Cache, Key};
 use crate::keel::{Import, Keel};
-use crate::layout::{PATIENCE, ROOT_UUID};
+use crate::layout::{EMULATED, ROOT_UUID};
 use crate::process::Tool;
 use crate::rootfs::{RootFileSystems, USER, set_mode, unpack, write};
 
@@ -114,7 +114,7 @@ pub(crate) fn parameters() -> Vec<String> {
         "quiet",
     ]
     .into_iter()
-    .chain(PATIENCE)
+    .chain(EMULATED)
     .map(str::to_owned)
     .collect()
 }

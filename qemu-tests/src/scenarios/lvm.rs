@@ -1,5 +1,5 @@
-//! LVM beyond the layouts that keel-init activates whole: a root in a mirrored thin pool, physical volumes that are missing, and
-//! the tables of many groups beside those of the real lvm.
+//! LVM beyond the layouts that keel-init activates whole: a root in a mirrored thin pool or with a cache, physical volumes that
+//! are missing, and the tables of many groups beside those of the real lvm.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -23,14 +23,27 @@ const VIRTIO: Bus = Bus::Virtio { block_bytes: 512 };
 /// A root in a thin pool on RAID1: an initrd without lvm says what is missing, one with it boots. (Without one of the disks lvm
 /// itself refuses a thin volume.)
 pub(super) fn thin_root(bench: &mut Bench<'_>) -> Result<()> {
-    let disks = bench.disks(Layout::Thin)?;
+    through_lvm(bench, Layout::Thin, "thin", &["tdata", "tmeta", "tpool"])
+}
+
+/// A root with a cache on another disk: the same.
+pub(super) fn cached_root(bench: &mut Bench<'_>) -> Result<()> {
+    through_lvm(bench, Layout::Cached, "cache", &["cdata", "cmeta", "corig"])
+}
+
+/// A root of a segment type that only lvm activates; what its parts' names end with.
+fn through_lvm(bench: &mut Bench<'_>, layout: Layout, segments: &str, parts: &[&str]) -> Result<()> {
+    let is_encrypted = layout == Layout::Thin;
+    let disks = bench.disks(layout)?;
     let mut machine = bench.through_menu(&disks, "without-lvm").boot()?;
-    machine.unlock()?;
+    if is_encrypted {
+        machine.unlock()?;
+    }
     let said = machine.console.expect(texts::WHAT_NOW, TO_SHELL)?.before;
     bench.check(
         "an initrd without lvm names the volume, its type and the remedy",
         || {
-            says(&said, "vg/root has segments of type thin")?;
+            says(&said, &format!("vg/root has segments of type {segments}"))?;
             says(&said, "keel initrd --lvm")
         },
     );
@@ -41,22 +54,21 @@ pub(super) fn thin_root(bench: &mut Bench<'_>) -> Result<()> {
         .made
         .keel
         .initrd_with_lvm(&bench.made.systems.modules, &initrd)?;
-    let disks = bench.disks_with_initrd(Layout::Thin, &initrd)?;
+    let disks = bench.disks_with_initrd(layout, &initrd)?;
     let mut machine = bench.through_menu(&disks, "console").boot()?;
-    machine.unlock()?;
+    if is_encrypted {
+        machine.unlock()?;
+    }
     let mut shell = machine.shell()?;
     let report = shell.boot_report()?;
-    bench.made.figures.note_boot("thin", &report);
-    bench.check(
-        "with lvm the root in the thin pool boots, and nothing is warned of",
-        || {
-            says(&report.activated.join(" "), "vg/root")?;
-            same("the warnings", &report.warnings, &Vec::new())
-        },
-    );
-    let tables = bench.made.disks(Layout::Thin)?.tables()?;
+    bench.made.figures.note_boot(layout.name(), &report);
+    bench.check("with lvm the root boots, and nothing is warned of", || {
+        says(&report.activated.join(" "), "vg/root")?;
+        same("the warnings", &report.warnings, &Vec::new())
+    });
+    let tables = bench.made.disks(layout)?.tables()?;
     bench.check("device-mapper holds what cryptsetup and vgchange load", || {
-        // The pool's own device is there only when somebody asks for the pool, as vgchange does.
+        // A thin pool's own device is there only when somebody asks for the pool, as vgchange does.
         let there = Tables::parse(&tables).without("vg-pool");
         if there.len() < 5 {
             bail!("the builder said too few tables: {tables}");
@@ -78,14 +90,14 @@ pub(super) fn thin_root(bench: &mut Bench<'_>) -> Result<()> {
         ))?;
         Ok(())
     });
-    bench.check("parts of the pool have no links but their names", || {
-        let (code, said) = shell.sh("ls /dev/disk/by-id | grep -e tdata -e tmeta -e tpool")?;
+    bench.check("parts of the root have no links but their names", || {
+        let (code, said) = shell.sh(&format!("ls /dev/disk/by-id | grep -e {}", parts.join(" -e ")))?;
         same(&format!("grep's exit code ({said})"), &code, &1)
     });
-    bench.check("the real lvm of the system goes on with the pool", || {
+    bench.check("the real lvm of the system goes on with the root", || {
         says(
             &shell.run("lvs --noheadings --separator / -o lv_name,segtype,lv_active vg")?,
-            "root/thin/active",
+            &format!("root/{segments}/active"),
         )
     });
     shell.send("systemctl poweroff")?;

@@ -113,6 +113,11 @@ pub(crate) const ALL: &[Scenario] = &[
         run: lvm::thin_root,
     },
     Scenario {
+        name: "cached-root",
+        about: "a root with a cache on another disk: an initrd without lvm says so, one with it boots",
+        run: lvm::cached_root,
+    },
+    Scenario {
         name: "missing-pv",
         about: "a group beside the root's lacks a disk",
         run: lvm::missing_pv,
