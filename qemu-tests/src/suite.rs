@@ -19,9 +19,10 @@ use crate::{keel::Keel, rootfs};
 /// Virtual machines side by side: an emulated one keeps a processor busy.
 const SIDE_BY_SIDE: usize = 2;
 /// Scenarios that take minutes. They begin first, so that none of them is left over for one processor at the end.
-const LONG: [&str; 9] = [
+const LONG: [&str; 10] = [
     "declared",
     "switch-faults",
+    "options",
     "adjunct",
     "switch-boot",
     "switch",

@@ -128,6 +128,11 @@ pub(crate) const ALL: &[Scenario] = &[
         run: lvm::tables,
     },
     Scenario {
+        name: "options",
+        about: "every option of system.toml is set to another value than its default, and its effect is seen",
+        run: options::options,
+    },
+    Scenario {
         name: "store",
         about: "Nix's own tool finds the made store whole",
         run: store::verify,
@@ -214,7 +219,7 @@ pub(crate) const ALL: &[Scenario] = &[
     },
 ];
 
-/// What runs only when it's asked for by name: what `bench` measures, and what takes too long beside everything else.
+/// What runs only when it's asked for by name: what `bench` measures.
 pub(crate) const NAMED: &[Scenario] = &[
     Scenario {
         name: "bench-boot",
@@ -223,11 +228,6 @@ pub(crate) const NAMED: &[Scenario] = &[
             keyslot_bench::keyslots(bench)?;
             boot_bench::boot(bench)
         },
-    },
-    Scenario {
-        name: "options",
-        about: "every option of system.toml is set to another value than its default, and its effect is seen",
-        run: options::options,
     },
 ];
 
