@@ -220,16 +220,14 @@ pub(crate) const ALL: &[Scenario] = &[
 ];
 
 /// What runs only when it's asked for by name: what `bench` measures.
-pub(crate) const NAMED: &[Scenario] = &[
-    Scenario {
-        name: "bench-boot",
-        about: "early boot beside initramfs-tools and dracut",
-        run: |bench| {
-            keyslot_bench::keyslots(bench)?;
-            boot_bench::boot(bench)
-        },
+pub(crate) const NAMED: &[Scenario] = &[Scenario {
+    name: "bench-boot",
+    about: "early boot beside initramfs-tools and dracut",
+    run: |bench| {
+        keyslot_bench::keyslots(bench)?;
+        boot_bench::boot(bench)
     },
-];
+}];
 
 /// Those that need neither a machine in QEMU nor keel's programs.
 pub(crate) const NATIVE: &[Native] = &[Native {
