@@ -308,6 +308,19 @@ fn what_takes_too_long_says_nothing_or_too_much_is_killed_with_its_children() {
 }
 
 #[test]
+fn what_is_killed_before_it_has_read_what_to_do_is_out_of_time() {
+    let lab = Lab::new();
+    let none = Limits {
+        time: Duration::ZERO,
+        ..LIMITS
+    };
+    for _ in 0..20 {
+        let (ended, log) = Lab::run(&lab.sandbox("true"), none);
+        assert_eq!((ended, log.as_str()), (Ended::OutOfTime(Duration::ZERO), ""));
+    }
+}
+
+#[test]
 fn processes_that_use_too_much_memory_together_are_killed() {
     let lab = Lab::new();
     // Each has 12 MiB and is allowed 32. The last command of a shell would replace it, and its memory.

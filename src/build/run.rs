@@ -101,7 +101,12 @@ pub fn run(
     let ended = follow(&mut running, limits, watch, log)?;
     drop(running);
     let mut said = String::new();
-    let _length = (&ours).read_to_string(&mut said).map_err(RunError::Wait)?;
+    match (&ours).read_to_string(&mut said) {
+        Ok(_) => {}
+        // Killed before it had read what to do (unix(7): a peer that closes with data unread), it has nothing to say.
+        Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {}
+        Err(error) => return Err(RunError::Wait(error)),
+    }
     if said.is_empty() {
         Ok(ended)
     } else {
