@@ -273,7 +273,6 @@ luks-on-lvm)
 lvm | cached-lvm)
     vgchange -q -an vg
     ;;
-lvm | cached-lvm) vgchange -q -an vg ;;
 luks)
     each_volume close_one "$partitions"
     ;;
