@@ -158,6 +158,16 @@ fn next(stage: &str, sandbox: &Sandbox) -> Result<(Child, UnixStream), StageErro
     Ok((child, ours))
 }
 
+/// What a stage says of itself until its end of the socket closes. One that is killed before it has read its description (unix(7): closing
+/// with data unread resets the other end) says nothing: how it ended tells why.
+pub(super) fn heard(mut line: &UnixStream) -> io::Result<String> {
+    let mut said = String::new();
+    match line.read_to_string(&mut said) {
+        Err(error) if error.kind() != io::ErrorKind::ConnectionReset => Err(error),
+        _ => Ok(said),
+    }
+}
+
 fn outer(line: &UnixStream, sandbox: &Sandbox) -> Result<u8, StageError> {
     // Without a terminal that it could be typed on.
     let _session = setsid().map_err(StageError::at("setsid"))?;
@@ -188,11 +198,8 @@ fn outer(line: &UnixStream, sandbox: &Sandbox) -> Result<u8, StageError> {
     setresuid(Uid::from_raw(0), Uid::from_raw(0), Uid::from_raw(0)).map_err(StageError::at("setresuid"))?;
     end_with_parent(line)?;
     let (mut child, socket) = next("inner", sandbox)?;
-    let mut said = String::new();
     // It ends when the builder begins, or with what kept it from that.
-    let _length = (&socket)
-        .read_to_string(&mut said)
-        .map_err(StageError::file(itself))?;
+    let said = heard(&socket).map_err(StageError::file(itself))?;
     let status = child.wait().map_err(StageError::file(itself))?;
     if !said.is_empty() {
         return Err(StageError::Next(said));

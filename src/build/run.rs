@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::inside::VERB;
+use super::inside::{VERB, heard};
 use super::spec::Sandbox;
 use super::watch::Watch;
 
@@ -100,13 +100,7 @@ pub fn run(
     let watch = Watch::new(running.child.id(), sandbox);
     let ended = follow(&mut running, limits, watch, log)?;
     drop(running);
-    let mut said = String::new();
-    match (&ours).read_to_string(&mut said) {
-        Ok(_) => {}
-        // Killed before it had read what to do (unix(7): a peer that closes with data unread), it has nothing to say.
-        Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {}
-        Err(error) => return Err(RunError::Wait(error)),
-    }
+    let said = heard(&ours).map_err(RunError::Wait)?;
     if said.is_empty() {
         Ok(ended)
     } else {
