@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 
 use crate::disk::{Bus, Disk, make_sparse};
 use crate::layout::{
-    Layout, PASSPHRASE, ROOT_PARTITION_UUID, ROOT_UUID, STICK, SUBVOLUME, SWAP_UUID, VOLUMES,
+    EMULATED, Layout, PASSPHRASE, ROOT_PARTITION_UUID, ROOT_UUID, STICK, SUBVOLUME, SWAP_UUID, VOLUMES,
 };
 use crate::machine::{Firmware, Machine, Threads};
 use crate::rootfs::RootFileSystems;
@@ -68,6 +68,11 @@ impl Disks {
     }
 }
 
+/// What the kernel of every builder is told; its script's word for what to do.
+fn parameters(order: &str) -> String {
+    format!("console=ttyS0 quiet {} layout={order}", EMULATED.join(" "))
+}
+
 /// Makes the disks of `layout` in `directory`. `notes` gets the console's log, too.
 pub(crate) fn build(
     layout: Layout,
@@ -110,11 +115,10 @@ pub(crate) fn build(
             .join(",")
     };
     let mut command_line = format!(
-        "console=ttyS0 quiet no_timer_check norandmaps layout={} root_mib={root_mib} swap_mib={SWAP_MIB} swap_uuid={SWAP_UUID} \
-         root_uuid={ROOT_UUID} \
+        "{} root_mib={root_mib} swap_mib={SWAP_MIB} swap_uuid={SWAP_UUID} root_uuid={ROOT_UUID} \
          partition_uuid={ROOT_PARTITION_UUID} file_system={} subvolume={SUBVOLUME} luks_uuids={} names={} \
          \"passphrase={PASSPHRASE}\"",
-        layout.order(),
+        parameters(layout.order()),
         layout.file_system().name(),
         list(|(uuid, _)| uuid),
         list(|(_, name)| name),
@@ -169,7 +173,7 @@ pub(crate) fn tables_of(disks: &[Disk], systems: &RootFileSystems, notes: &Path)
         firmware: Firmware::Kernel {
             kernel: systems.kernel.clone(),
             initrd: systems.builder_initrd.clone(),
-            command_line: "console=ttyS0 quiet no_timer_check norandmaps layout=tables".to_owned(),
+            command_line: parameters("tables"),
         },
         extra_parameters: String::new(),
         disks: disks.to_vec(),
